@@ -1,0 +1,1 @@
+"""PBE in torch, registered from outside kakehashi. Hartree atomic units."""

@@ -1,0 +1,348 @@
+"""The base class of all kakehashi calculators: everything that ASE expects, once."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+
+import numpy as np
+from ase.calculators.calculator import Calculator as AseCalculator
+from ase.calculators.calculator import Parameters, PropertyNotImplementedError
+from ase.outputs import Properties, all_outputs
+
+from kakehashi_ase.errors import CalculatorInputError
+from kakehashi_ase.option_values import plain_value, refuse_unknown_options
+from kakehashi_ase.result_checks import Results, checked_results
+from kakehashi_ase.structure_checks import check_finite_values, check_structure
+from kakehashi_core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+_NEEDS_VOLUME = frozenset({"stress", "stresses"})
+_MISSING = object()
+
+
+class CalculatorOptions(TypedDict, total=False):
+    """Options that every calculator takes besides its own.
+
+    Attributes:
+        name: What databases and trajectories record; the registry name unless given.
+        atoms: A structure to attach the calculator to.
+        directory: Kept for ASE tools that expect it; kakehashi calculators write no files.
+    """
+
+    name: str
+    atoms: Atoms
+    directory: str
+
+
+class Calculator(AseCalculator):
+    """Base of all kakehashi calculators (eV, Å; stress in eV/Å³, Voigt xx,yy,zz,yz,xz,xy).
+
+    A subclass writes :meth:`evaluate`, and a constructor that names its options once::
+
+        class Spring(Calculator):
+            implemented_properties = ("energy", "forces")
+            watched_info = ("field",)
+
+            def __init__(self, *, k: float = 1.0, **common: Unpack[CalculatorOptions]) -> None:
+                super().__init__({"k": k}, **common)
+
+            def evaluate(self, atoms, properties):
+                k = self.parameters["k"]
+                x = atoms.positions
+                return {"energy": 0.5 * k * (x**2).sum(), "forces": -k * x}
+
+    The keys of the first argument must be the names of the constructor's keyword arguments: copies,
+    pickles and :meth:`set` go through them. Everything else is done here: validation of the
+    structure before the model runs, caching that sees every watched value, ``free_energy``, fresh
+    and finite float64 results, refusal of unknown options, storage.
+
+    Attributes:
+        implemented_properties: What :meth:`evaluate` can return; ``free_energy`` follows from
+            ``energy``. Each instance has its own list.
+        supported_elements: Chemical symbols that the model knows; None for all.
+        minimum_distance: Smallest distance between two atoms that is accepted, Å; zero for any.
+        watched_info: Keys of ``atoms.info`` that the model reads; a changed value discards results.
+        watched_arrays: Names of per-atom arrays that the model reads beyond those ASE compares.
+        check_finite: Whether NaN and infinity in results raise.
+    """
+
+    implemented_properties: Sequence[str] = ()  # type: ignore[assignment]  # a list per instance
+    supported_elements: ClassVar[Collection[str] | None] = None
+    minimum_distance: ClassVar[float] = 0.0
+    watched_info: ClassVar[tuple[str, ...]] = ()
+    watched_arrays: ClassVar[tuple[str, ...]] = ()
+    check_finite: ClassVar[bool] = True
+
+    discard_results_on_any_change = True
+    nolabel = True  # otherwise "ase run" passes label=
+
+    def __init__(
+        self,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        name: str | None = None,
+        atoms: Atoms | None = None,
+        directory: str = ".",
+        **unknown: object,
+    ) -> None:
+        """Take the options of the subclass and those of :class:`CalculatorOptions`.
+
+        Args:
+            parameters: Option name to value, complete with defaults.
+            name: See :class:`CalculatorOptions`.
+            atoms: See :class:`CalculatorOptions`.
+            directory: See :class:`CalculatorOptions`.
+            unknown: Whatever the constructor of the subclass did not recognize; always refused.
+
+        Raises:
+            CalculatorInputError: If an option is unknown or has a value that is not allowed.
+        """
+        super().__init__(directory=directory)  # type: ignore[no-untyped-call]
+        self._name = type(self).__name__.lower() if name is None else str(name)
+        self.implemented_properties = _with_free_energy(type(self).implemented_properties)
+        parameters = parameters or {}
+        refuse_unknown_options(
+            self._name, unknown, [*parameters, *CalculatorOptions.__optional_keys__]
+        )
+        self.parameters = Parameters(
+            {key: plain_value(key, value) for key, value in parameters.items()}
+        )
+        self.configure()
+        if atoms is not None:
+            atoms.calc = self
+
+    # For subclasses.
+
+    @abstractmethod
+    def evaluate(self, atoms: Atoms, properties: Collection[str]) -> Mapping[str, object]:
+        """Return what the model says about a structure.
+
+        Args:
+            atoms: A private copy of the structure, already validated; without a calculator.
+            properties: What is asked for. Returning more is welcome when it costs nothing;
+                ``free_energy`` is asked for as ``energy`` unless the class implements it itself.
+
+        Returns:
+            Property name to number or array, eV and Å. Names that ASE does not know may be added,
+            for instance an uncertainty per atom.
+        """
+
+    def configure(self) -> None:
+        """Check ``self.parameters`` and derive from them whatever :meth:`evaluate` needs.
+
+        Called by the constructor and after every change through :meth:`set`; must be cheap, a model
+        is better loaded when it is first used. State derived from old options is dropped here.
+
+        Raises:
+            CalculatorInputError: If an option has a value that is not allowed.
+        """
+
+    @property
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights behind the numbers; empty without weights."""
+        return ""
+
+    # ASE's protocol.
+
+    @property
+    def name(self) -> str:
+        """Name in databases, trajectories and messages."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = str(name)
+
+    def _get_name(self) -> str:
+        return self._name
+
+    def set(self, **changes: object) -> dict[str, object]:
+        """Change options; results are discarded if a value differs.
+
+        Returns:
+            The options that changed.
+
+        Raises:
+            CalculatorInputError: If an option is unknown or its value is not allowed; nothing has
+                changed then.
+        """
+        if not changes:
+            return {}
+        before = Parameters(self.parameters)
+        refuse_unknown_options(self.name, changes, before)
+        values = {key: plain_value(key, value) for key, value in changes.items()}
+        changed: dict[str, object] = {k: v for k, v in values.items() if v != before[k]}
+        if changed:
+            self.parameters = Parameters({**before, **changed})
+            try:
+                self.configure()
+            except Exception:
+                self.parameters = before
+                self.configure()
+                raise
+            self.reset()  # type: ignore[no-untyped-call]
+        return changed
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Return what differs from the structure of the stored results.
+
+        Besides what ASE compares this sees ``watched_info`` (as ``"info:KEY"``) and
+        ``watched_arrays`` (as ``"arrays:NAME"``), by value, arrays included.
+        """
+        changes = list(super().check_state(atoms, tol=tol))  # type: ignore[no-untyped-call]
+        if self.atoms is None:
+            return changes
+        before = self.atoms
+        changes += [
+            f"info:{key}"
+            for key in self.watched_info
+            if not _same(before.info.get(key, _MISSING), atoms.info.get(key, _MISSING))
+        ]
+        changes += [
+            f"arrays:{key}"
+            for key in self.watched_arrays
+            if not _same(before.arrays.get(key, _MISSING), atoms.arrays.get(key, _MISSING))
+        ]
+        return changes
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Iterable[str] | None = None,
+        system_changes: Iterable[str] | None = None,  # noqa: ARG002  see the docstring
+    ) -> None:
+        """Evaluate the model and store its results.
+
+        Nothing is stored when this raises: results always belong to ``self.atoms``.
+
+        Args:
+            atoms: The structure; the one of the last calculation if None. Not modified.
+            properties: What is wanted; the energy if None.
+            system_changes: Part of ASE's protocol; found out again, since callers pass anything.
+
+        Raises:
+            CalculatorInputError: If the structure cannot be handled.
+            PropertyNotImplementedError: If the model does not offer a property, or a stress is
+                wanted without a volume.
+            NonFiniteResultError: If the model returns NaN or infinity.
+        """
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
+            raise CalculatorInputError(
+                f"calculator {self.name!r} has no structure; pass atoms, or set atoms.calc first."
+            )
+        has_volume = bool(atoms.pbc.any()) and int(atoms.cell.rank) == 3
+        wanted = self._resolve_properties(properties, has_volume=has_volume)
+        self._check_input(atoms)
+        unchanged = self.atoms is not None and not self.check_state(atoms)
+        snapshot = self._snapshot(atoms)
+        raw = dict(self.evaluate(self._snapshot(atoms), wanted))
+        if not has_volume:
+            raw = {key: value for key, value in raw.items() if key not in _NEEDS_VOLUME}
+        if "energy" in raw:
+            raw.setdefault("free_energy", raw["energy"])
+        results = checked_results(
+            raw, n_atoms=len(snapshot), model=self.name, check_finite=self.check_finite
+        )
+        self.results: Results = {**self.results, **results} if unchanged else results
+        self.atoms = snapshot
+
+    def export_properties(self) -> Properties:
+        """Return the results that ASE knows by name; extra ones stay in ``results`` only."""
+        return Properties({k: v for k, v in self.results.items() if k in all_outputs})
+
+    def todict(self, skip_default: bool = False) -> dict[str, Any]:  # noqa: ARG002  ASE's signature
+        """Return all options and the digest of the weights as JSON data.
+
+        Defaults are never skipped: a database must still say what was calculated when a later
+        version has other defaults.
+        """
+        options = copy.deepcopy(dict(self.parameters))
+        digest = self.weights_digest
+        return {**options, "weights_sha256": digest} if digest else options
+
+    # Copies and pickles: rebuilt from the options, so that no tensor or foreign object travels.
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        identity = (dict(self.parameters), self._name, self.directory, self.weights_digest)
+        return _rebuild, (type(self), *identity), {"atoms": self.atoms, "results": self.results}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.atoms, self.results = state["atoms"], state["results"]
+
+    # Internal.
+
+    def _resolve_properties(
+        self, properties: Iterable[str] | None, *, has_volume: bool
+    ) -> tuple[str, ...]:
+        own_free_energy = "free_energy" in type(self).implemented_properties
+        wanted: dict[str, None] = {}
+        for name in ["energy"] if properties is None else properties:
+            if name not in self.implemented_properties:
+                raise PropertyNotImplementedError(
+                    f"calculator {self.name!r} does not offer {name!r}; it offers "
+                    f"{', '.join(self.implemented_properties)}."
+                )
+            if name in _NEEDS_VOLUME and not has_volume:
+                raise PropertyNotImplementedError(
+                    f"{name} is not defined without a volume; set a cell with three vectors and "
+                    "periodic boundary conditions."
+                )
+            wanted["energy" if name == "free_energy" and not own_free_energy else name] = None
+        return tuple(wanted)
+
+    def _check_input(self, atoms: Atoms) -> None:
+        check_structure(
+            atoms,
+            supported_elements=self.supported_elements,
+            minimum_distance=self.minimum_distance,
+            model=self.name,
+        )
+        for key in self.watched_info:
+            check_finite_values(f"atoms.info[{key!r}]", atoms.info.get(key))
+        for key in (*self.watched_arrays, "initial_charges", "initial_magmoms"):
+            check_finite_values(f"atoms.arrays[{key!r}]", atoms.arrays.get(key))
+
+    def _snapshot(self, atoms: Atoms) -> Atoms:
+        """Return a copy that shares no watched value: ``Atoms.copy`` copies ``info`` shallowly."""
+        snapshot: Atoms = atoms.copy()
+        for key in self.watched_info:
+            if key in snapshot.info:
+                snapshot.info[key] = copy.deepcopy(snapshot.info[key])
+        return snapshot
+
+
+def _with_free_energy(properties: Iterable[str]) -> list[str]:
+    names = list(dict.fromkeys(properties))
+    if "energy" in names and "free_energy" not in names:
+        # Optimizers, filters and numerical stresses ask for it.
+        names.insert(names.index("energy") + 1, "free_energy")
+    return names
+
+
+def _same(before: object, now: object) -> bool:
+    if before is _MISSING or now is _MISSING:
+        return before is now
+    try:
+        return bool(np.array_equal(before, now))  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # nested arrays and the like: a needless evaluation at worst
+        return False
+
+
+def _rebuild(
+    cls: type[Calculator], parameters: dict[str, Any], name: str, directory: str, digest: str
+) -> Calculator:
+    """Build a calculator from its options and insist on the same weights."""
+    calc = cls(**parameters)
+    calc.name, calc.directory = name, directory
+    if digest and calc.weights_digest != digest:
+        raise CheckpointError(
+            f"calculator {name!r} was stored with weights of SHA-256 {digest}, here they have "
+            f"{calc.weights_digest or 'none'}; results would not agree. Install the same version."
+        )
+    return calc

@@ -1,0 +1,174 @@
+"""Give one mean-field object a kakehashi functional, and keep what PySCF would drop on the way."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from kakehashi_core import registry
+from kakehashi_core.contracts import XCFunctional
+from kakehashi_core.errors import DomainWarning, InvalidInputError, UnsupportedError
+from pyscf import lib
+
+from kakehashi_pyscf.functional_library import REGISTRY_LIBRARY, FunctionalLibrary, stand_in
+
+if TYPE_CHECKING:
+    from pyscf.dft.rks import KohnShamDFT
+
+
+class FunctionalMixin:
+    """What ``attach`` adds to the class of a mean-field object."""
+
+    __name_mixin__ = "Kakehashi"
+
+    def nuc_grad_method(self) -> Any:
+        """Return the gradient object with the response of the grid switched on.
+
+        Without it the gradient of a neural functional is off by up to 1e-3 hartree/bohr at level 3.
+        """
+        gradients = super().nuc_grad_method()  # type: ignore[misc]
+        gradients.grid_response = True
+        return gradients
+
+    Gradients = nuc_grad_method
+
+    def density_fit(
+        self, auxbasis: Any = None, with_df: Any = None, only_dfj: bool = False
+    ) -> Any:
+        """Fit the Coulomb interaction; the auxiliary basis is chosen as for any semilocal functional.
+
+        PySCF asks libxc, by name, whether the functional is a hybrid before it picks the default
+        auxiliary basis, which fails for a foreign name; a stand-in of the same class is asked instead.
+        """
+        plain = _detached(self)
+        name, plain.xc = plain.xc, stand_in(plain._numint.libxc, plain.xc)
+        fitted = plain.density_fit(auxbasis, with_df, only_dfj)
+        fitted.xc = name
+        # The density-fitting layer overrides nuc_grad_method, so ours has to go back on top of it.
+        return _with_mixin(fitted)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # PySCF composes classes at run time, which pickle cannot find by name; send the recipe instead.
+        return (_restore, (_class_recipe(type(self)), cast(Any, self).__getstate__()))
+
+    def to_gpu(self, *_args: Any, **_kwargs: Any) -> Any:
+        """Refuse: gpu4pyscf builds its own integrator, which would lose the functional silently."""
+        name = cast(Any, self).xc
+        raise UnsupportedError(
+            f"to_gpu() would silently drop the functional {name!r}: gpu4pyscf evaluates functionals with "
+            "its own library. Run on the CPU; a GPU path does not exist yet"
+        )
+
+
+def attach(mf: KohnShamDFT, xc: str | XCFunctional | None = None, *, name: str = "") -> Any:
+    """Return a copy of a Kohn-Sham object whose functional kakehashi answers for.
+
+    Only this object is affected; nothing is patched. Names that libxc knows keep working, so the call is
+    harmless for any functional.
+
+    Args:
+        mf: RKS, UKS, ROKS or GKS object, molecular or periodic, also density-fitted.
+        xc: Registry name, libxc name, or a functional object; None keeps ``mf.xc``.
+        name: Name under which a functional object is known to ``mf.xc``; by default its own ``name``.
+
+    Returns:
+        An object of the same kind. Nuclear gradients include the response of the grid.
+
+    Raises:
+        UnknownNameError: If neither kakehashi nor libxc knows the name (the closest ones are listed).
+        InvalidInputError: If the name stands in an expression or carries a dispersion suffix, or if a
+            coordinate is not finite.
+        PluginLoadError: If the plugin behind the name cannot be used.
+
+    Example:
+        >>> from pyscf import dft, gto
+        >>> mol = gto.M(atom="H 0 0 0; H 0 0 0.74", basis="sto-3g", verbose=0)
+        >>> bool(attach(dft.RKS(mol, xc="nn-mgga")).run().converged)
+        True
+    """
+    if not hasattr(mf, "_numint") or not hasattr(mf, "xc"):
+        raise InvalidInputError(
+            f"attach() needs a Kohn-Sham object (RKS, UKS, ROKS, GKS), got {type(mf).__name__}"
+        )
+    if xc is None or isinstance(xc, str):
+        library: FunctionalLibrary = REGISTRY_LIBRARY
+        current = mf._numint.libxc
+        if isinstance(current, FunctionalLibrary):
+            library = current
+        xc_name = mf.xc if xc is None else xc
+    else:
+        xc_name = registry.normalize_name(name or getattr(xc, "name", ""))
+        if not xc_name:
+            raise InvalidInputError("this functional object has no name; pass name='...'")
+        library = FunctionalLibrary({xc_name: xc})
+    _check_geometry(mf)
+    library.xc_type(xc_name)
+    for text in domain_warnings(mf, xc_name):
+        warnings.warn(text, DomainWarning, stacklevel=2)
+    attached = mf if isinstance(mf, FunctionalMixin) else _with_mixin(mf)
+    attached = attached.copy()
+    attached._numint = copy.copy(attached._numint)
+    attached._numint.libxc = library
+    attached.xc = xc_name
+    return attached
+
+
+def domain_warnings(mf: Any, xc: str | None = None) -> tuple[str, ...]:
+    """Return remarks on how far a calculation lies outside the functional's training domain."""
+    name = mf.xc if xc is None else xc
+    try:
+        spec = registry.find("xc", name).spec
+    except KeyError:
+        return ()
+    molecule = mf.mol
+    elements = {molecule.atom_pure_symbol(i) for i in range(molecule.natm)}
+    elements = {e for e in elements if not e.lower().startswith(("ghost", "x-"))}
+    outside = spec.domain.outside(elements) if spec is not None else ()
+    if spec is None or not outside:
+        return ()
+    return (
+        f"{spec.name} was not trained on {', '.join(outside)}; it knows "
+        f"{', '.join(spec.domain.elements)}",
+    )
+
+
+def _check_geometry(mf: Any) -> None:
+    molecule = mf.mol
+    coordinates = molecule.atom_coords()
+    bad = np.flatnonzero(~np.isfinite(coordinates).all(axis=1))
+    if bad.size:
+        raise InvalidInputError(
+            f"atom {int(bad[0])} ({molecule.atom_symbol(int(bad[0]))}) has the position "
+            f"{coordinates[bad[0]].tolist()} bohr; every coordinate must be finite"
+        )
+
+
+def _with_mixin(mf: Any) -> Any:
+    return mf.view(lib.make_class((FunctionalMixin, type(mf))))
+
+
+def _detached(mf: Any) -> Any:
+    return mf.view(lib.drop_class(type(mf), FunctionalMixin))
+
+
+def _class_recipe(cls: type) -> Any:
+    """Return an importable class, or nested tuples of the importable classes it was composed of."""
+    module = sys.modules.get(cls.__module__)
+    if getattr(module, cls.__qualname__, None) is cls:
+        return cls
+    return tuple(_class_recipe(base) for base in cls.__bases__)
+
+
+def _composed(recipe: Any) -> type:
+    if isinstance(recipe, type):
+        return recipe
+    return cast(type, lib.make_class(tuple(_composed(part) for part in recipe)))
+
+
+def _restore(recipe: Any, state: dict[str, Any]) -> Any:
+    mf = object.__new__(_composed(recipe))
+    mf.__setstate__(state)
+    return mf

@@ -1,0 +1,63 @@
+"""The checks of the conformance suite as functions, for the test suites of other repositories.
+
+Each raises :class:`ConformanceError` with a message that says what is wrong, by how much, and what to
+do. None of them needs pytest::
+
+    from kakehashi_testing.conformance import check_vxc
+    check_vxc(MyFunctional(), spin=1)
+
+Checks inside self-consistent calculations need PySCF and live in ``kakehashi_testing.scf_checks``.
+"""
+
+from __future__ import annotations
+
+from kakehashi_testing.errors import ConformanceError
+from kakehashi_testing.model_checks import (
+    check_deterministic,
+    check_entry_point,
+    check_functional_matches_spec,
+    check_pickling,
+    check_spec,
+    check_thread_count,
+)
+from kakehashi_testing.process_state import check_import_budget, check_process_untouched
+from kakehashi_testing.xc_checks import (
+    check_closed_shell,
+    check_energy_density,
+    check_fast_path,
+    check_fxc,
+    check_input_untouched,
+    check_points_independent,
+    check_polarized,
+    check_spin_flip,
+    check_strided_input,
+    check_third_derivative,
+    check_vanishing_density,
+    check_variables_matter,
+    check_vxc,
+)
+
+__all__ = [
+    "ConformanceError",
+    "check_closed_shell",
+    "check_deterministic",
+    "check_energy_density",
+    "check_entry_point",
+    "check_fast_path",
+    "check_functional_matches_spec",
+    "check_fxc",
+    "check_import_budget",
+    "check_input_untouched",
+    "check_pickling",
+    "check_points_independent",
+    "check_polarized",
+    "check_process_untouched",
+    "check_spec",
+    "check_spin_flip",
+    "check_strided_input",
+    "check_thread_count",
+    "check_third_derivative",
+    "check_vanishing_density",
+    "check_variables_matter",
+    "check_vxc",
+]

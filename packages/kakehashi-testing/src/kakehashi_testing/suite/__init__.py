@@ -1,0 +1,1 @@
+"""The tests that every plugin passes; see the package docstring for how to run them."""
