@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import kakehashi_pyscf
 import numpy as np
 import pytest
+from pyscf import dft, gto
+
+import kakehashi_pyscf
 from kakehashi_core import registry
 from kakehashi_testing.density_points import density_points
 from kakehashi_testing.functional_derivatives import gradient, hessian
 from kakehashi_testing.tolerances import tolerance
 from kakehashi_testing.xc_checks import natural_scale
-from pyscf import dft, gto
 
 NAME = "torch-pbe"
 
 MOLECULES = {
     "water": ("O 0 0 0.12; H 0 0.76 -0.48; H 0 -0.79 -0.45", 0),
-    "hydroxyl": ("O 0 0 0; H 0 0.1 0.98", 1),
+    # A doublet without degeneracy, unlike OH, whose unpaired electron may point anywhere.
+    "amidogen": ("N 0 0 0.14; H 0 0.81 -0.49; H 0 -0.83 -0.47", 1),
     "hydrogen atom": ("H 0 0 0", 1),
 }
 
@@ -106,8 +108,8 @@ def test_functional_equals_libxc_at_every_point(spin: Any) -> None:
         ("water", "RKS"),
         ("water", "UKS"),
         ("water", "GKS"),
-        ("hydroxyl", "UKS"),
-        ("hydroxyl", "ROKS"),
+        ("amidogen", "UKS"),
+        ("amidogen", "ROKS"),
         ("hydrogen atom", "UKS"),
     ],
 )
@@ -121,7 +123,7 @@ def test_scf_energy(ours: Callable[..., Any], name: str, method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "method"), [("water", "RKS"), ("hydroxyl", "UKS"), ("hydroxyl", "ROKS")]
+    ("name", "method"), [("water", "RKS"), ("amidogen", "UKS"), ("amidogen", "ROKS")]
 )
 def test_nuclear_gradient_with_attach_has_grid_response(name: str, method: str) -> None:
     """Oracle: libxc's PBE with grid_response=True. Control: without it the gradient differs."""
@@ -148,7 +150,7 @@ def test_nuclear_gradient_under_enable_warns_and_follows_pyscf() -> None:
         np.testing.assert_allclose(found, expected, atol=tolerance("third_party_gradient"), rtol=0)
 
 
-@pytest.mark.parametrize(("name", "method"), [("water", "RKS"), ("hydroxyl", "UKS")])
+@pytest.mark.parametrize(("name", "method"), [("water", "RKS"), ("amidogen", "UKS")])
 @pytest.mark.parametrize("excitation", ["TDA", "TDDFT"])
 def test_excitation_energies(
     ours: Callable[..., Any], name: str, method: str, excitation: str
@@ -159,7 +161,7 @@ def test_excitation_energies(
     for mf in (converged(ours(mol, method)), converged(kohn_sham(mol, method))):
         td = getattr(mf, excitation)()
         td.nstates = 3
-        td.conv_tol = 1e-11
+        td.conv_tol = 1e-9
         td.kernel()
         assert np.all(td.converged)
         roots.append(np.asarray(td.e))
@@ -175,14 +177,14 @@ def test_triplet_excitation_energies() -> None:
         td = mf.TDA()
         td.singlet = False
         td.nstates = 2
-        td.conv_tol = 1e-11
+        td.conv_tol = 1e-9
         td.kernel()
         roots.append(np.asarray(td.e))
     assert roots[1].min() > 0.05
     assert abs(roots[0] - roots[1]).max() < tolerance("third_party_excitation")
 
 
-@pytest.mark.parametrize(("name", "method"), [("water", "RKS"), ("hydroxyl", "UKS")])
+@pytest.mark.parametrize(("name", "method"), [("water", "RKS"), ("amidogen", "UKS")])
 def test_hessian(name: str, method: str) -> None:
     """Oracle: libxc's PBE."""
     mol = molecule(name, "sto-3g")
@@ -197,7 +199,10 @@ def test_hessian(name: str, method: str) -> None:
 def test_newton_solver(ours: Callable[..., Any]) -> None:
     """Oracle: libxc's PBE by DIIS."""
     mol = molecule("water")
-    newton = ours(mol).newton()
+    mf = ours(mol)
+    # The orbital gradient of the second-order solver ends at 1e-7, by rounding.
+    mf.conv_tol, mf.conv_tol_grad = 1e-11, None
+    newton = mf.newton()
     newton.kernel()
     assert newton.converged
     expected = converged(kohn_sham(mol)).e_tot

@@ -222,6 +222,23 @@ def test_a_property_missing_from_the_results_is_evaluated_and_joined(cluster: At
     assert cluster.calc.n_evaluations == 2
 
 
+def test_a_box_without_periodicity_has_no_stress(cluster: Atoms) -> None:
+    """Morse returns a stress whenever there is a cell; the base class must drop it."""
+    cluster.set_cell([9, 9, 9])
+    cluster.get_potential_energy()
+    assert "stress" not in cluster.calc.results
+    cluster.pbc = True
+    assert cluster.get_stress().shape == (6,)
+
+
+def test_results_of_another_structure_are_not_joined(cluster: Atoms) -> None:
+    cluster.calc.calculate(cluster, ["dipole"])
+    assert "dipole" in cluster.calc.results
+    cluster.positions[0, 0] += 0.1
+    cluster.calc.calculate(cluster, ["energy"])
+    assert "dipole" not in cluster.calc.results
+
+
 def test_results_are_fresh_float64_arrays(cluster: Atoms) -> None:
     forces = cluster.get_forces()
     assert forces.dtype == np.float64
@@ -558,7 +575,7 @@ def test_atoms_and_directory_are_accepted_and_nothing_is_written(tmp_path: Path)
 
 
 def reloaded(data: bytes) -> Calculator:
-    calc: Calculator = pickle.loads(data)  # noqa: S301  written by this test
+    calc: Calculator = pickle.loads(data)
     return calc
 
 

@@ -465,7 +465,7 @@ def test_an_unconverged_scf_raises_with_its_report_and_leaves_nothing() -> None:
     assert atoms.calc.report == caught.value.report
     assert atoms.calc.results == {}
     assert atoms.calc.mean_field is None
-    assert pickle.loads(pickle.dumps(caught.value)).report == caught.value.report  # noqa: S301
+    assert pickle.loads(pickle.dumps(caught.value)).report == caught.value.report
 
 
 def test_the_ladder_rescues_what_the_first_attempt_misses() -> None:
@@ -550,7 +550,7 @@ def test_todict_is_json_and_names_the_weights(
 
 
 def pickled(calc: PySCFCalculator) -> PySCFCalculator:
-    twin: PySCFCalculator = pickle.loads(pickle.dumps(calc))  # noqa: S301  written just now
+    twin: PySCFCalculator = pickle.loads(pickle.dumps(calc))
     return twin
 
 

@@ -244,4 +244,3 @@ class LeaksAfterException(Good):
         energy = super().energy_density(variables, spin)
         torch.set_default_dtype(before)
         return energy
-

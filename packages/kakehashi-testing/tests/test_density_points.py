@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from kakehashi_testing.density_points import (
     CLASSES,
     CLOSED_SHELL_CHAIN,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from kakehashi_testing.finite_differences import (
     STEPS,
     directional_difference,
@@ -55,9 +56,7 @@ def test_a_kink_is_never_taken_for_a_sharp_derivative() -> None:
 
 def test_noise_is_reported_as_error() -> None:
     """Oracle: a float32 function has no sharp difference."""
-    result = directional_difference(
-        lambda x: np.float64(np.float32(smooth(x))), POINTS, DIRECTION
-    )
+    result = directional_difference(lambda x: np.float64(np.float32(smooth(x))), POINTS, DIRECTION)
     assert np.median(result.error) > 1e-6
 
 

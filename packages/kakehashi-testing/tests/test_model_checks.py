@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from kakehashi_core.registry import Plugin, State
 from kakehashi_core.specs import CalculatorSpec, Citation, CommandSpec, Domain, XCSpec
 from kakehashi_testing import model_checks as checks

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+
 from kakehashi_testing.errors import ConformanceError
 from kakehashi_testing.process_state import STAGES, check_process_untouched, differences
 

@@ -43,18 +43,14 @@ def test_a_right_plugin_passes(pytester: pytest.Pytester, describe: Describe) ->
 
 
 @pytest.mark.parametrize("name", ["no-such-plugin", "elsewhere:suite-test"])
-def test_an_unknown_name_fails(
-    pytester: pytest.Pytester, describe: Describe, name: str
-) -> None:
+def test_an_unknown_name_fails(pytester: pytest.Pytester, describe: Describe, name: str) -> None:
     describe("Good")
     result = pytester.runpytest_subprocess(*SUITE, "--kakehashi-plugin", name)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*unknown plugin '{name}'*suite-test*"])
 
 
-def test_a_misspelt_name_gets_a_suggestion(
-    pytester: pytest.Pytester, describe: Describe
-) -> None:
+def test_a_misspelt_name_gets_a_suggestion(pytester: pytest.Pytester, describe: Describe) -> None:
     describe("Good")
     result = pytester.runpytest_subprocess(*SUITE, "--kakehashi-plugin", "suit-test")
     result.stderr.fnmatch_lines(["*Did you mean 'suite-test'*"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from kakehashi_testing import scf_checks as checks
 from kakehashi_testing.errors import ConformanceError
 

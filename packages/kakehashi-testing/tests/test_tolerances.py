@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+
 from kakehashi_core.errors import InvalidInputError, UnknownNameError
 from kakehashi_testing.tolerances import TABLE, Tolerance, tolerance
 

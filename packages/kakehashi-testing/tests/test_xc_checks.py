@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
 from kakehashi_testing import conformance, xc_checks
 from kakehashi_testing.conformance import ConformanceError
 
@@ -55,7 +56,11 @@ def test_a_right_functional_passes_spin_checks(faulty: ModuleType, check: Any) -
         (conformance.check_third_derivative, "WrongThirdDerivative", "third derivative.*not match"),
         (conformance.check_fast_path, "WrongFastPath", "exc_vxc derivative with respect to tau"),
         (conformance.check_vanishing_density, "NanAtZero", r"not finite at \d+ of 120 points"),
-        (conformance.check_vanishing_density, "NanGradientAtZero", "first derivative is not finite"),
+        (
+            conformance.check_vanishing_density,
+            "NanGradientAtZero",
+            "first derivative is not finite",
+        ),
         (conformance.check_vanishing_density, "EnergyOfNothing", "at zero density is -1.000e-06"),
         (conformance.check_points_independent, "PointsTalk", "points must not see each other"),
         (conformance.check_input_untouched, "ClampsItsInput", "changed its input rows rho"),

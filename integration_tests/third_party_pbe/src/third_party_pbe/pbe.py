@@ -71,9 +71,7 @@ def _correlation(rho: Tensor, sigma: Tensor, up: Tensor | None, down: Tensor | N
         shape = (up ** (4.0 / 3.0) + down ** (4.0 / 3.0) - 2.0) / ZETA_NORM
         stiffness = _perdew_wang_term(rs, 2) / ZETA_CURVATURE
         ferromagnetic = _perdew_wang_term(rs, 1)
-        uniform = uniform + shape * (
-            zeta4 * (ferromagnetic - uniform + stiffness) - stiffness
-        )
+        uniform = uniform + shape * (zeta4 * (ferromagnetic - uniform + stiffness) - stiffness)
         phi = (up ** (2.0 / 3.0) + down ** (2.0 / 3.0)) / 2.0
         phi2, phi3 = phi**2, phi**3
     t2 = (math.pi / 3.0) ** (1.0 / 3.0) * sigma / (16.0 * phi2 * rho ** (7.0 / 3.0))

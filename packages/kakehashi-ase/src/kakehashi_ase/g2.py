@@ -21,7 +21,9 @@ def _data() -> dict[str, dict[str, Any]]:
     from ase.data import g2_1, g2_2
 
     # Nine atoms stand in both files; the entries of g2_1 are the complete ones.
-    return {**g2_2.data, **g2_1.data}
+    merged: dict[str, Any] = dict(g2_2.data)
+    merged.update(g2_1.data)
+    return merged
 
 
 @lru_cache(maxsize=1)
@@ -51,7 +53,8 @@ def g2_molecule(name: str) -> Atoms:
 
 def n_unpaired_electrons(name: str) -> int:
     """Return 2S of the ground state, the sum of the tabulated magnetic moments."""
-    return round(sum(_entry(name)["magmoms"] or [0]))
+    moments: list[float] = _entry(name)["magmoms"] or [0.0]
+    return round(sum(moments))
 
 
 def composition(name: str) -> dict[str, int]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import entrypoints  # type: ignore[import-untyped]
+import entrypoints
 
 from kakehashi_core.specs import GROUPS
 

@@ -24,12 +24,30 @@ from kakehashi_core._entry_point_scan import (
     from_importlib,
     guilty_files,
     normalize_distribution,
-    normalize_name,
     one_line,
     parsed,
 )
+from kakehashi_core._entry_point_scan import (
+    normalize_name,
+)
 from kakehashi_core.errors import InvalidInputError, PluginLoadError, UnknownNameError, unknown_name
 from kakehashi_core.specs import API_VERSION, GROUPS, SPEC_TYPES, PluginSpec
+
+__all__ = [
+    "ALLOW_VARIABLE",
+    "DISABLE_VARIABLE",
+    "Plugin",
+    "ScanReport",
+    "State",
+    "clear_cache",
+    "entry_names",
+    "find",
+    "load",
+    "load_factory",
+    "normalize_name",
+    "plugins",
+    "scan_report",
+]
 
 DISABLE_VARIABLE = "KAKEHASHI_DISABLE"
 """Environment variable: comma-separated plugin or distribution names that are not loaded."""

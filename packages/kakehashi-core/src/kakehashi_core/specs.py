@@ -155,8 +155,7 @@ class CommandSpec(PluginSpec):
 
 
 SPEC_TYPES: dict[str, type[PluginSpec]] = {
-    spec.kind: spec
-    for spec in (CalculatorSpec, XCSpec, InitialGuessSpec, SamplerSpec, CommandSpec)
+    spec.kind: spec for spec in (CalculatorSpec, XCSpec, InitialGuessSpec, SamplerSpec, CommandSpec)
 }
 """Plugin kind to spec class."""
 

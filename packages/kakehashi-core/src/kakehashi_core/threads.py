@@ -25,7 +25,7 @@ def thread_limit(n: int) -> Iterator[None]:
         InvalidInputError: If ``n`` is not a positive integer.
     """
     n = _checked_count(n)
-    import threadpoolctl  # type: ignore[import-untyped]
+    import threadpoolctl
     import torch
 
     # PySCF counts the threads of its own OpenMP library, which threadpoolctl cannot always see.

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kakehashi_pyscf.attachment import attach
     from kakehashi_pyscf.calculator import PySCFCalculator
-    from kakehashi_pyscf.process_switch import disable, enable, is_enabled
     from kakehashi_pyscf.fixed_densities import FixedDensity, fixed_density
     from kakehashi_pyscf.functional_library import FunctionalLibrary, GridResponseWarning
+    from kakehashi_pyscf.process_switch import disable, enable, is_enabled
     from kakehashi_pyscf.scf_driver import SCFConvergenceError, converge
 
 __all__ = [

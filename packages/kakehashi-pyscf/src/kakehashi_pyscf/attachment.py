@@ -8,11 +8,11 @@ import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from pyscf import lib
+
 from kakehashi_core import registry
 from kakehashi_core.contracts import XCFunctional
 from kakehashi_core.errors import DomainWarning, InvalidInputError, UnsupportedError
-from pyscf import lib
-
 from kakehashi_pyscf.functional_library import REGISTRY_LIBRARY, FunctionalLibrary, stand_in
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ class FunctionalMixin:
 
     Gradients = nuc_grad_method
 
-    def density_fit(
-        self, auxbasis: Any = None, with_df: Any = None, only_dfj: bool = False
-    ) -> Any:
+    def density_fit(self, auxbasis: Any = None, with_df: Any = None, only_dfj: bool = False) -> Any:
         """Fit the Coulomb interaction; the auxiliary basis is chosen as for any semilocal functional.
 
         PySCF asks libxc, by name, whether the functional is a hybrid before it picks the default
@@ -108,7 +106,7 @@ def attach(mf: KohnShamDFT, xc: str | XCFunctional | None = None, *, name: str =
     library.xc_type(xc_name)
     for text in domain_warnings(mf, xc_name):
         warnings.warn(text, DomainWarning, stacklevel=2)
-    attached = mf if isinstance(mf, FunctionalMixin) else _with_mixin(mf)
+    attached: Any = mf if isinstance(mf, FunctionalMixin) else _with_mixin(mf)
     attached = attached.copy()
     attached._numint = copy.copy(attached._numint)
     attached._numint.libxc = library
@@ -169,6 +167,6 @@ def _composed(recipe: Any) -> type:
 
 
 def _restore(recipe: Any, state: dict[str, Any]) -> Any:
-    mf = object.__new__(_composed(recipe))
+    mf: Any = object.__new__(_composed(recipe))
     mf.__setstate__(state)
     return mf

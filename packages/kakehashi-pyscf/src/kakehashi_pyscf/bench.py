@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pyscf
 import torch
-from kakehashi_core.files import write_json
-from kakehashi_core.progress import progress_bar
-from kakehashi_core.threads import thread_limit
 from pyscf import dft, gto
 from rich.console import Console
 from rich.table import Table
 
+from kakehashi_core.files import write_json
+from kakehashi_core.progress import progress_bar
+from kakehashi_core.threads import thread_limit
 from kakehashi_pyscf.attachment import attach
 from kakehashi_pyscf.benchmark_molecules import benchmark_molecule
 

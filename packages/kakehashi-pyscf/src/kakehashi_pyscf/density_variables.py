@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
 from kakehashi_core.errors import InvalidInputError
 
 N_VARIABLES: dict[tuple[str, int], int] = {
@@ -19,16 +20,14 @@ N_VARIABLES: dict[tuple[str, int], int] = {
 """Number of rows of ``variables`` for each family and spin."""
 
 
-def density_variables(
-    rho: npt.ArrayLike, family: Literal["LDA", "GGA", "MGGA"] | str, spin: int
-) -> npt.NDArray[np.float64]:
+def density_variables(rho: npt.ArrayLike, family: str, spin: int) -> npt.NDArray[np.float64]:
     """Contract a PySCF density array to (rho, sigma, tau) or their spin-resolved form.
 
     Args:
         rho: (n_rows, n_points) for ``spin=0`` or (2, n_rows, n_points) for ``spin=1``, rows rho, d/dx,
             d/dy, d/dz, tau (atomic units; the old six-row form with the Laplacian at index 4 is
             reduced). For LDA the row axis may be missing.
-        family: Which rows the functional reads.
+        family: "LDA", "GGA" or "MGGA": which rows the functional reads.
         spin: 0 or 1.
 
     Returns:
@@ -86,9 +85,7 @@ def rho_from_variables(
     rho = np.zeros((2, 5, n_points))
     rho[:, 0], rho[:, 4] = variables[:2], variables[5:7]
     rho[0, 1] = np.sqrt(variables[2])
-    along = np.divide(
-        variables[3], rho[0, 1], out=np.zeros(n_points), where=rho[0, 1] > 0
-    )
+    along = np.divide(variables[3], rho[0, 1], out=np.zeros(n_points), where=rho[0, 1] > 0)
     rho[1, 1] = along
     rho[1, 2] = np.sqrt(np.maximum(variables[4] - along**2, 0.0))
     return rho

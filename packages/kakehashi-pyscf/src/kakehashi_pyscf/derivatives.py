@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+
 from kakehashi_core.contracts import FirstDerivatives, XCFunctional
 from kakehashi_core.errors import NonFiniteError, UnsupportedError
 
@@ -146,9 +147,7 @@ def _clamp_empty_channels(chunk: npt.NDArray[np.float64]) -> npt.NDArray[np.bool
     return dead
 
 
-def _silence(
-    rows: npt.NDArray[np.float64], dead: npt.NDArray[np.bool_], n_var: int
-) -> None:
+def _silence(rows: npt.NDArray[np.float64], dead: npt.NDArray[np.bool_], n_var: int) -> None:
     """Zero every derivative that involves a dead variable, in place."""
     if rows.shape[0] > 1:
         rows[1 : 1 + n_var][dead] = 0.0

@@ -14,11 +14,11 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+from pyscf.dft import libxc
+
 from kakehashi_core import registry
 from kakehashi_core.contracts import XCFunctional
 from kakehashi_core.errors import InvalidInputError, UnknownNameError, UnsupportedError, suggest
-from pyscf.dft import libxc
-
 from kakehashi_pyscf.density_variables import density_variables
 from kakehashi_pyscf.derivatives import MAX_DERIVATIVE, xc_derivatives
 
@@ -274,9 +274,7 @@ class FunctionalLibrary:
     ) -> Any:
         """Evaluate in libxc's classic layout (exc, vxc, fxc, kxc), up to first derivatives for ours."""
         if not self.is_ours(xc_code):
-            return self._ask_libxc(
-                "eval_xc", xc_code, rho, spin, relativity, deriv, omega, verbose
-            )
+            return self._ask_libxc("eval_xc", xc_code, rho, spin, relativity, deriv, omega, verbose)
         if deriv > 1:
             raise UnsupportedError(
                 "the classic eval_xc layout serves derivatives up to order 1 for kakehashi "

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import warnings
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
-from kakehashi_core.errors import KakehashiError
 from pyscf.df import addons
 from pyscf.dft import libxc
 from pyscf.dft.numint import LibXCMixin
 
+from kakehashi_core.errors import KakehashiError
 from kakehashi_pyscf.functional_library import REGISTRY_LIBRARY, stand_in
 
 _lock = threading.Lock()
@@ -35,7 +35,7 @@ class Enabled:
     def __init__(self) -> None:
         self._active = True
 
-    def __enter__(self) -> Enabled:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from kakehashi_core.errors import ConvergenceError
 from kakehashi_core.results import ConvergenceReport, ConvergenceStage
-
 from kakehashi_pyscf.attachment import domain_warnings
 
 _RESULTS = ("mo_energy", "mo_coeff", "mo_occ", "e_tot", "converged", "scf_summary", "cycles")
@@ -168,7 +168,9 @@ def _orbital_gradient_norm(mf: Any) -> float:
         gradient = mf.get_grad(mf.mo_coeff, mf.mo_occ)
     except (AttributeError, TypeError, ValueError):
         return float("nan")  # k-point objects return ragged lists in some versions
-    return float(np.linalg.norm(np.concatenate([np.ravel(part) for part in np.atleast_1d(gradient)])))
+    return float(
+        np.linalg.norm(np.concatenate([np.ravel(part) for part in np.atleast_1d(gradient)]))
+    )
 
 
 def _report(mf: Any, stages: list[ConvergenceStage], residual: float) -> ConvergenceReport:

@@ -69,9 +69,7 @@ def _spin_columns(
     for name, (i, j) in {"s_aa": (0, 0), "s_ab": (0, 1), "s_bb": (1, 1)}.items():
         columns[name] = np.einsum("xg,xg->g", gradients[i], gradients[j])
     for name, rho, sigma in (("tau_a", rho_a, "s_aa"), ("tau_b", rho_b, "s_bb")):
-        weizsaecker = np.divide(
-            columns[sigma], 8.0 * rho, out=np.zeros_like(rho), where=rho > 0.0
-        )
+        weizsaecker = np.divide(columns[sigma], 8.0 * rho, out=np.zeros_like(rho), where=rho > 0.0)
         # Spin scaling: a channel is half of an unpolarized density of twice its size.
         columns[name] = weizsaecker + 0.5 * excess * _uniform_gas_tau(2.0 * rho)
     total = rho_a + rho_b

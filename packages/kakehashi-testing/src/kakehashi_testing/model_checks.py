@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from kakehashi_core.specs import SPEC_TYPES, PluginSpec, XCSpec
 
+from kakehashi_core.specs import SPEC_TYPES, PluginSpec, XCSpec
 from kakehashi_testing.errors import ConformanceError, require
 from kakehashi_testing.tolerances import tolerance
 

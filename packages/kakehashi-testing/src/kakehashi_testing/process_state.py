@@ -188,7 +188,6 @@ def _preload(kind: str) -> None:
 
 def _main(kind: str, name: str) -> None:
     from kakehashi_core import registry
-
     from kakehashi_testing.evaluation import evaluator, interrupter, load_model
 
     _preload(kind)

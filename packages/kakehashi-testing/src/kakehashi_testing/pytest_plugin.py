@@ -59,7 +59,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_SELECTED] = ()
         return
     from kakehashi_core.errors import KakehashiError
-
     from kakehashi_testing.selection import select_plugins
 
     try:

@@ -175,9 +175,7 @@ def check_rotation(mol: Any, prepare: Prepare, *, grid_level: int = 4) -> None:
     rotation, _ = np.linalg.qr(rng.standard_normal((3, 3)))
     positions = mol.atom_coords()
     moved = positions @ rotation.T
-    require(
-        np.abs(moved - positions).max() > 0.1, "nothing to test: the rotation moves no atom"
-    )
+    require(np.abs(moved - positions).max() > 0.1, "nothing to test: the rotation moves no atom")
     energies = [
         run(kohn_sham(mol.set_geom_(r, unit="Bohr", inplace=False), prepare, grid_level=grid_level))
         for r in (positions, moved)
@@ -226,7 +224,9 @@ def check_kernel_matrix(mol: Any, prepare: Prepare) -> None:
     )
 
 
-def _integrator(mol: Any, prepare: Prepare) -> tuple[Callable[[Array], tuple[float, Array]], Array, Array]:
+def _integrator(
+    mol: Any, prepare: Prepare
+) -> tuple[Callable[[Array], tuple[float, Array]], Array, Array]:
     """Return E_xc and v_xc as a function of the density matrix, a density matrix and a change of it.
 
     The grid is fixed. The change mixes occupied and virtual orbitals, so that the density stays

@@ -34,7 +34,9 @@ def _matching(name: str, installed: tuple[Plugin, ...]) -> list[Plugin]:
         plugin
         for plugin in installed
         if plugin.name == normalize_name(bare)
-        and (not distribution or normalize_name(plugin.distribution) == normalize_name(distribution))
+        and (
+            not distribution or normalize_name(plugin.distribution) == normalize_name(distribution)
+        )
     ]
     if not matches:
         known = {plugin.qualified_name if distribution else plugin.name for plugin in installed}

@@ -202,9 +202,7 @@ def check_spin_flip(functional: XCFunctional) -> None:
     _require_nontrivial(first[0] - first[1], "the difference of the two spin potentials")
     scale = natural_scale(functional, points, 1)
     allowed = tolerance("xc_symmetry")
-    _require_equal(
-        other_value, value, np.abs(value), allowed, "energy after a spin flip", points
-    )
+    _require_equal(other_value, value, np.abs(value), allowed, "energy after a spin flip", points)
     back = dp.swap_spins(other_first)
     for row, name in enumerate(dp.ROWS[functional.family, 1]):
         analytic = first[row] * scale[row]
@@ -222,9 +220,7 @@ def check_closed_shell(functional: XCFunctional) -> None:
     """Check spin 0 against spin 1 at zero polarization, with the factors of the chain rule."""
     points = random_points(functional, 0, 100)
     value, first = gradient(functional, points, 0)
-    resolved_value, resolved = gradient(
-        functional, dp.closed_shell_as_spin_resolved(points), 1
-    )
+    resolved_value, resolved = gradient(functional, dp.closed_shell_as_spin_resolved(points), 1)
     _require_nontrivial(first, "v_xc")
     allowed = tolerance("xc_symmetry")
     _require_equal(
@@ -288,9 +284,7 @@ def check_points_independent(functional: XCFunctional, spin: Spin) -> None:
         "in chunks of 7": np.concatenate(
             [energy(functional, points[:, i : i + 7], spin) for i in range(0, 33, 7)]
         ),
-        "one by one": np.concatenate(
-            [energy(functional, points[:, [i]], spin) for i in range(33)]
-        ),
+        "one by one": np.concatenate([energy(functional, points[:, [i]], spin) for i in range(33)]),
         "in another order": energy(functional, points[:, order], spin)[np.argsort(order)],
         "beside empty points": energy(functional, beside_empty, spin)[33:],
     }

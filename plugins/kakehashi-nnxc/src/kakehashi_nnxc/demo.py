@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kakehashi_core.files import write_json
-from kakehashi_core.progress import progress_bar
-from kakehashi_core.results import ConvergenceReport
 from rich.console import Console
 from rich.table import Table
 
+from kakehashi_core.files import write_json
+from kakehashi_core.progress import progress_bar
+from kakehashi_core.results import ConvergenceReport
 from kakehashi_nnxc.training.molecules import DEMO_HELD_OUT
 
 FUNCTIONALS = ("pbe", "r2scan", "nn-mgga")
@@ -97,9 +97,10 @@ def _run_all(console: Console) -> list[SpeciesResult]:
 
 
 def _scf(species: str, xc: str) -> SpeciesResult:
+    from pyscf import dft, gto
+
     import kakehashi_pyscf as kp
     from kakehashi_ase.g2 import g2_molecule, n_unpaired_electrons
-    from pyscf import dft, gto
 
     atoms = g2_molecule(species)
     mol = gto.M(
@@ -210,6 +211,7 @@ def _plot(errors: dict[str, dict[str, float]], path: Path) -> None:
 def _relax_water(console: Console) -> None:
     from ase.build import molecule
     from ase.optimize import BFGS
+
     from kakehashi_ase import calculator
 
     console.print("\nGeometry of water through ASE: BFGS on forces of nn-mgga (def2-SVP)")

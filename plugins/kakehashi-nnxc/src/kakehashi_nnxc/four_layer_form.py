@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from kakehashi_core.contracts import XCFamily
 
+from kakehashi_core.contracts import XCFamily
 from kakehashi_nnxc.descriptors import DESCRIPTORS, log_descriptors
 
 if TYPE_CHECKING:

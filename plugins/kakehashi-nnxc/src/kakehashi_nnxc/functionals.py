@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from kakehashi_core.checkpoints import load_packaged_checkpoint
 from kakehashi_core.model_card import ModelCard
-
 from kakehashi_nnxc.four_layer_form import FourLayerFunctional, parameter_shapes
 
 PACKAGE = "kakehashi_nnxc"
@@ -20,9 +19,7 @@ def nn_mgga() -> FourLayerFunctional:
     Raises:
         CheckpointError: If the installed weight file is damaged.
     """
-    checkpoint = load_packaged_checkpoint(
-        PACKAGE, NN_MGGA_WEIGHTS, shapes=parameter_shapes("MGGA")
-    )
+    checkpoint = load_packaged_checkpoint(PACKAGE, NN_MGGA_WEIGHTS, shapes=parameter_shapes("MGGA"))
     return FourLayerFunctional(
         name="nn-mgga",
         family="MGGA",

@@ -10,10 +10,10 @@ import hashlib
 from pathlib import Path
 
 import torch
+
 from kakehashi_core.contracts import XCFamily
 from kakehashi_core.errors import CheckpointError
 from kakehashi_core.foreign_weights import import_state_dict
-
 from kakehashi_nnxc.four_layer_form import FourLayerFunctional, parameter_shapes
 
 MAX_BYTES = 200_000
@@ -25,7 +25,6 @@ PUBLISHED: dict[str, tuple[str, XCFamily]] = {
     "4985a33d07c81ed81d63ede41200bcc4f157aae7fdc2b2c6549629af4bb65122": ("NNNRA", "NONLOCAL"),
 }
 """SHA-256 of a published file to its name and rung."""
-
 
 
 def load_published(

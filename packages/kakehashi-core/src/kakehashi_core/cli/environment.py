@@ -90,7 +90,7 @@ def _torch_facts() -> dict[str, Any]:
 
 
 def _thread_pools() -> list[dict[str, Any]]:
-    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_info
 
     keys = ("user_api", "internal_api", "prefix", "version", "num_threads")
     return [{key: pool.get(key) for key in keys} for pool in threadpool_info()]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from kakehashi_core.registry import Plugin
 
+from kakehashi_core.registry import Plugin
 from kakehashi_testing.evaluation import evaluator, load_model
 from kakehashi_testing.model_checks import Evaluate, check_deterministic, check_thread_count
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from kakehashi_core.registry import Plugin
-
 from kakehashi_testing.process_state import check_import_budget
 
 

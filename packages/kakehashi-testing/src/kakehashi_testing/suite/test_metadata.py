@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from kakehashi_core.registry import Plugin
 from kakehashi_core.specs import XCSpec
-
 from kakehashi_testing.evaluation import load_model
 from kakehashi_testing.model_checks import (
     check_entry_point,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pickle
 
 import pytest
-from kakehashi_core.registry import Plugin
 
+from kakehashi_core.registry import Plugin
 from kakehashi_testing.evaluation import evaluator, load_model
 from kakehashi_testing.model_checks import check_pickling
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from kakehashi_core.registry import Plugin
 
+from kakehashi_core.registry import Plugin
 from kakehashi_testing.process_state import STAGES, check_process_untouched, observe
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pytest
-from kakehashi_core.registry import Plugin
 
+from kakehashi_core.registry import Plugin
 from kakehashi_testing import xc_checks
 from kakehashi_testing.evaluation import load_model
 

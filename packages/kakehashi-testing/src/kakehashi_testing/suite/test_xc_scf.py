@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from kakehashi_core.registry import Plugin
 
+from kakehashi_core.registry import Plugin
 from kakehashi_testing import scf_checks
 from kakehashi_testing.scf_checks import Prepare
 

@@ -28,10 +28,11 @@ def compute_density(species: str) -> dict[str, Any]:
         these points and "total_energy" of the calculation, atomic units; "xc_rows" (1 + n_var, n_points),
         energy per particle and first derivatives of the base functional.
     """
+    from pyscf import dft, gto
+
     import kakehashi_pyscf as kp
     from kakehashi_ase.g2 import g2_molecule, n_unpaired_electrons
     from kakehashi_pyscf.density_variables import rho_from_variables
-    from pyscf import dft, gto
 
     atoms = g2_molecule(species)
     mol = gto.M(

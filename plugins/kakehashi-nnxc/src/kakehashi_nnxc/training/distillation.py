@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from kakehashi_core.progress import progress_bar
 
+from kakehashi_core.progress import progress_bar
 from kakehashi_nnxc.descriptors import SMALL, log_descriptors
 from kakehashi_nnxc.four_layer_form import network, parameter_shapes
 
@@ -123,8 +123,9 @@ def mesh_targets(
     Returns:
         Inputs (n_points, 4) and outputs (n_points,).
     """
-    from kakehashi_pyscf.density_variables import rho_from_variables
     from pyscf.dft import libxc
+
+    from kakehashi_pyscf.density_variables import rho_from_variables
 
     n = 10 ** rng.uniform(-5, 2.3, N_MESH_POINTS)
     zeta = np.where(rng.random(N_MESH_POINTS) < 0.5, 0.0, rng.uniform(0, 1, N_MESH_POINTS))

@@ -8,7 +8,7 @@ reactions than weights, Levenberg-Marquardt steps are solved in the space of rea
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,24 @@ class Reaction:
         return HARTREE_IN_KCAL_PER_MOL * value - self.reference
 
 
+@dataclass(frozen=True, kw_only=True)
+class Anchors:
+    """Points at which the network should stay what it was.
+
+    A few dozen reactions leave most of the network free: without anchors the fit of energies spoils the
+    uniform gas and large gradients by tens of percent, and with them the potential and the SCF.
+
+    Attributes:
+        inputs: (n_anchors, 4) logarithms of the descriptors.
+        outputs: (n_anchors,) y before the fit.
+        tolerance: Size of a change of y that counts as one.
+    """
+
+    inputs: torch.Tensor
+    outputs: torch.Tensor
+    tolerance: float
+
+
 def mean_absolute_error(reactions: Sequence[Reaction], energies: Mapping[str, float]) -> float:
     """Return the mean absolute error in kcal/mol."""
     return float(np.mean([abs(reaction.error(energies)) for reaction in reactions]))
@@ -101,6 +119,7 @@ class EnergyFit:
         species: Name to density; every name that a reaction uses.
         training: Reactions that are fitted.
         validation: Reactions that choose the step; none of them is fitted.
+        anchors: Points that hold the network in place.
         activation: Activation of the form.
     """
 
@@ -109,18 +128,25 @@ class EnergyFit:
         species: Mapping[str, Species],
         training: Sequence[Reaction],
         validation: Sequence[Reaction],
+        anchors: Anchors | None = None,
         *,
         activation: str = "silu",
     ) -> None:
         self._species = species
         self._training = list(training)
         self._validation = list(validation)
+        self._anchors = anchors
         self._activation = activation
         self._fitted = sorted({name for r in training for name in r.coefficients})
         self._tolerances = torch.tensor([r.tolerance for r in training], dtype=torch.float64)
 
     def run(
-        self, parameters: Mapping[str, torch.Tensor], *, n_steps: int, damping: float = 1e4
+        self,
+        parameters: Mapping[str, torch.Tensor],
+        *,
+        n_steps: int,
+        damping: float = 1e4,
+        on_improvement: Callable[[FitResult], None] | None = None,
     ) -> FitResult:
         """Fit and return the best step.
 
@@ -128,6 +154,7 @@ class EnergyFit:
             parameters: Start, float32.
             n_steps: Number of accepted steps at most.
             damping: First Levenberg-Marquardt parameter; adapts by the ratio of actual to predicted gain.
+            on_improvement: Called with every step that is better on the validation reactions, to save it.
         """
         shapes = {name: tensor.shape for name, tensor in parameters.items()}
         theta = _flatten(parameters)
@@ -152,6 +179,8 @@ class EnergyFit:
             )
             if best is None or result.validation_error < best.validation_error:
                 best = result
+                if on_improvement is not None:
+                    on_improvement(result)
             if step == n_steps:
                 break
             moved = self._accepted_step(theta, shapes, energies, gradients, damping)
@@ -169,7 +198,8 @@ class EnergyFit:
         gradients: Mapping[str, torch.Tensor],
         damping: float,
     ) -> tuple[torch.Tensor, float] | None:
-        residual = self._residual(energies)
+        parameters = _unflatten(theta, shapes)
+        residual = self._residual(energies, parameters)
         objective = float((residual**2).sum())
         jacobian = torch.stack(
             [
@@ -178,12 +208,15 @@ class EnergyFit:
             ]
         )
         jacobian *= HARTREE_IN_KCAL_PER_MOL / self._tolerances[:, None]
+        if self._anchors is not None:
+            jacobian = torch.cat([jacobian, self._anchor_jacobian(parameters, self._anchors)])
         gram = jacobian @ jacobian.T
         identity = torch.eye(len(residual), dtype=torch.float64)
         for _ in range(8):
             step = -jacobian.T @ torch.linalg.solve(gram + damping * identity, residual)
-            trial = self._energies(_unflatten(theta + step, shapes), self._fitted)
-            gained = objective - float((self._residual(trial) ** 2).sum())
+            trial = _unflatten(theta + step, shapes)
+            trial_residual = self._residual(self._energies(trial, self._fitted), trial)
+            gained = objective - float((trial_residual**2).sum())
             if gained > 0:
                 predicted = objective - float(((residual + jacobian @ step) ** 2).sum())
                 ratio = gained / predicted
@@ -192,9 +225,33 @@ class EnergyFit:
             damping *= 5.0
         return None
 
-    def _residual(self, energies: Mapping[str, float]) -> torch.Tensor:
+    def _residual(
+        self, energies: Mapping[str, float], parameters: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
         errors = torch.tensor([r.error(energies) for r in self._training], dtype=torch.float64)
-        return errors / self._tolerances
+        reactions = errors / self._tolerances
+        if self._anchors is None:
+            return reactions
+        with torch.no_grad():
+            y = network(parameters, self._anchors.inputs, self._activation)
+        moved = (y - self._anchors.outputs).to(torch.float64) / self._anchors.tolerance
+        return torch.cat([reactions, moved])
+
+    def _anchor_jacobian(
+        self, parameters: Mapping[str, torch.Tensor], anchors: Anchors
+    ) -> torch.Tensor:
+        """Return (n_anchors, n_parameters)."""
+
+        def y_of_point(leaves: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+            return network(leaves, x[None], self._activation)[0]
+
+        rows = torch.func.vmap(torch.func.grad(y_of_point), in_dims=(None, 0))(
+            dict(parameters), anchors.inputs
+        )
+        flat = torch.cat(
+            [rows[name].reshape(len(anchors.inputs), -1) for name in parameters], dim=1
+        )
+        return flat.to(torch.float64) / anchors.tolerance
 
     def _energies(
         self, parameters: Mapping[str, torch.Tensor], names: Sequence[str]
@@ -223,7 +280,10 @@ class EnergyFit:
                 total += energy.item()
             energies[name] = total
             gradients[name] = _flatten(
-                {k: v.grad if v.grad is not None else torch.zeros_like(v) for k, v in leaves.items()}
+                {
+                    k: v.grad if v.grad is not None else torch.zeros_like(v)
+                    for k, v in leaves.items()
+                }
             )
         return energies, gradients
 
@@ -238,7 +298,9 @@ def _xc_energy(
 def _chunks(species: Species) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return list(
         zip(
-            species.inputs.split(CHUNK_POINTS), species.factors.split(CHUNK_POINTS), strict=True
+            torch.split(species.inputs, CHUNK_POINTS),
+            torch.split(species.factors, CHUNK_POINTS),
+            strict=True,
         )
     )
 
@@ -248,7 +310,7 @@ def _flatten(parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
 
 def _unflatten(theta: torch.Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, torch.Tensor]:
-    parts = theta.split([shape.numel() for shape in shapes.values()])
+    parts = torch.split(theta, [shape.numel() for shape in shapes.values()])
     return {
         name: part.reshape(shape).to(torch.float32)
         for (name, shape), part in zip(shapes.items(), parts, strict=True)
