@@ -148,3 +148,11 @@ def test_empty_points_are_finite():
 
 def test_it_satisfies_the_contract():
     assert isinstance(seeded_functional("GGA"), XCFunctional)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_points_on_a_gpu_give_the_same_energy():
+    """Oracle: the CPU, relative 1e-12."""
+    functional = seeded_functional("MGGA")
+    on_gpu = functional.energy_density(POINTS[:7].to("cuda"), 1).cpu()
+    assert torch.allclose(on_gpu, functional.energy_density(POINTS[:7], 1), rtol=1e-12)

@@ -99,4 +99,7 @@ class FourLayerFunctional:
     def energy_density(self, variables: torch.Tensor, spin: Literal[0, 1]) -> torch.Tensor:
         """Return the energy per volume (n_points,), hartree bohr^-3; see the contract for the rows."""
         inputs, prefactor = log_descriptors(variables, spin, self.family)
-        return -prefactor * network(self._parameters, inputs, self.activation)
+        parameters = self._parameters
+        if variables.device.type != "cpu":
+            parameters = {key: t.to(variables.device) for key, t in parameters.items()}
+        return -prefactor * network(parameters, inputs, self.activation)

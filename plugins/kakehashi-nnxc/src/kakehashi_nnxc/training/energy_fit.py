@@ -33,13 +33,11 @@ class Species:
         inputs: (n_points, 4) logarithms of the descriptors, float32.
         factors: (n_points,) quadrature weight times n^(4/3) phi, float64.
         energy_rest: Energy (hartree) to which the network's exchange-correlation energy is added.
-        base_energy: Total energy of the base functional, hartree.
     """
 
     inputs: torch.Tensor
     factors: torch.Tensor
     energy_rest: float
-    base_energy: float
 
     @classmethod
     def from_density(cls, density: Mapping[str, Any]) -> Species:
@@ -53,7 +51,6 @@ class Species:
             inputs=inputs.to(torch.float32),
             factors=torch.from_numpy(np.asarray(density["weights"]))[keep] * prefactor,
             energy_rest=float(density["total_energy"]) - float(density["xc_energy"]),
-            base_energy=float(density["total_energy"]),
         )
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,14 @@ from kakehashi_core.model_card import ModelCard
 from kakehashi_nnxc._entry_points import nn_mgga as describe_nn_mgga
 from kakehashi_nnxc.four_layer_form import network, parameter_shapes
 from kakehashi_nnxc.training import densities, distillation
-from kakehashi_nnxc.training.energy_fit import Anchors, EnergyFit, FitResult, Reaction, Species
+from kakehashi_nnxc.training.energy_fit import (
+    HARTREE_IN_KCAL_PER_MOL,
+    Anchors,
+    EnergyFit,
+    FitResult,
+    Reaction,
+    Species,
+)
 from kakehashi_nnxc.training.molecules import ATOMS, DEMO_HELD_OUT, TRAINING, VALIDATION
 
 DISTILLATION_STEPS = 18_000
@@ -51,12 +59,12 @@ def atomization_reaction(name: str) -> Reaction:
     )
 
 
-def atom_anchor(symbol: str, species: Species) -> Reaction:
-    """Return the total energy of an atom with the base functional as a reaction."""
+def atom_anchor(symbol: str, energy: float) -> Reaction:
+    """Return the total energy of an atom with r2SCAN (hartree) as a reaction."""
     return Reaction(
         name=symbol,
         coefficients={symbol: 1.0},
-        reference=627.5094740631 * species.base_energy,
+        reference=HARTREE_IN_KCAL_PER_MOL * energy,
         tolerance=ATOM_TOLERANCE * (ATOMS.index(symbol) + 2),
     )
 
@@ -68,7 +76,6 @@ def train(
     distillation_steps: int,
     fit_steps: int,
     n_workers: int,
-    on_improvement: Callable[[FitResult], None] | None = None,
 ) -> FitResult:
     """Run all stages and return the best network.
 
@@ -78,7 +85,6 @@ def train(
         distillation_steps: Steps of Adam.
         fit_steps: Steps of Levenberg-Marquardt.
         n_workers: Processes that compute densities.
-        on_improvement: Called with every better network.
     """
     names = [*ATOMS, *TRAINING, *VALIDATION]
     with ProcessPoolExecutor(n_workers) as executor:
@@ -99,17 +105,37 @@ def train(
             rng=rng,
         )
         save_checkpoint(stored, start, manifest={"seed": seed, "steps": distillation_steps})
-    species = {name: Species.from_density(array) for name, array in arrays.items()}
-    fit = EnergyFit(
-        species,
+    anchors = anchors_of(start, targets, mesh[0], anchor_rng)
+    atom_energies = {symbol: float(arrays[symbol]["total_energy"]) for symbol in ATOMS}
+    first = _fit(arrays, atom_energies, anchors).run(
+        start,
+        n_steps=fit_steps,
+        on_improvement=lambda better: _log_saved(better, data / "first-round.safetensors", seed),
+    )
+    # Densities relax in the new potential, those of atoms most: fit once more on relaxed ones.
+    with ProcessPoolExecutor(n_workers) as executor:
+        relaxed = densities.load_densities(
+            names, data / "relaxed", executor, weights=data / "first-round.safetensors"
+        )
+    return _fit(relaxed, atom_energies, anchors).run(first.parameters, n_steps=fit_steps)
+
+
+def _fit(
+    arrays: Mapping[str, Mapping[str, Any]], atom_energies: Mapping[str, float], anchors: Anchors
+) -> EnergyFit:
+    return EnergyFit(
+        {name: Species.from_density(array) for name, array in arrays.items()},
         [
             *(atomization_reaction(name) for name in TRAINING),
-            *(atom_anchor(symbol, species[symbol]) for symbol in ATOMS),
+            *(atom_anchor(symbol, atom_energies[symbol]) for symbol in ATOMS),
         ],
         [atomization_reaction(name) for name in VALIDATION],
-        anchors_of(start, targets, mesh[0], anchor_rng),
+        anchors,
     )
-    return fit.run(start, n_steps=fit_steps, on_improvement=on_improvement)
+
+
+def _log_saved(result: FitResult, path: Path, seed: int) -> None:
+    logger.info("%s: SHA-256 %s", path.name, save(result, path, seed=seed))
 
 
 def anchors_of(
@@ -139,7 +165,7 @@ def model_card(result: FitResult, *, seed: int) -> ModelCard:
         summary=spec.summary,
         training_data=(
             f"experimental atomization energies of {len(TRAINING)} molecules of the G2/97 set, on fixed "
-            "r2SCAN/def2-TZVP densities, after distillation of r2SCAN; "
+            "def2-TZVP densities (of r2SCAN, then of the network itself), after distillation of r2SCAN; "
             f"{len(VALIDATION)} further molecules chose the step ({', '.join(VALIDATION)}). "
             f"Trained on: {', '.join(TRAINING)}"
         ),
@@ -195,11 +221,8 @@ def main(arguments: list[str] | None = None) -> int:
         distillation_steps=options.distillation_steps,
         fit_steps=options.fit_steps,
         n_workers=options.workers,
-        on_improvement=lambda better: logger.info(
-            "weights with SHA-256 %s", save(better, options.output, seed=options.seed)
-        ),
     )
-    logger.info("step %d is the best", result.step)
+    _log_saved(result, options.output, options.seed)
     return 0
 
 
