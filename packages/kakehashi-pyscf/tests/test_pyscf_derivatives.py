@@ -37,7 +37,9 @@ def test_all_orders_against_libxc(functional, name, n_rows, spin):
     n_first = 1 + N_VARIABLES[functional.family, spin]
     assert result.shape == expected.shape
     assert np.allclose(result[:n_first], expected[:n_first], rtol=1e-10, atol=1e-14)
-    assert np.allclose(result[n_first:], expected[n_first:], rtol=1e-8, atol=1e-8)  # libxc leaves 1e-9 where zero is exact
+    assert np.allclose(
+        result[n_first:], expected[n_first:], rtol=1e-8, atol=1e-8
+    )  # libxc leaves 1e-9 where zero is exact
     for deriv, n_out in ((0, 1), (1, n_first)):
         lower = xc_derivatives(functional, variables, spin, deriv)
         assert np.allclose(lower, result[:n_out], rtol=1e-14)

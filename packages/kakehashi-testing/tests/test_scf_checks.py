@@ -171,6 +171,8 @@ def test_samples_are_chosen_by_size_and_spin() -> None:
     pytest.importorskip("ase", reason="the G2 set comes with ASE")
     assert checks.closed_shell(["C2H4", "H2O", "NH2", "H"]) == "H2O"
     assert checks.open_shell(["C2H4", "CH3", "NH2", "H"]) == "NH2"
+    assert checks.open_shell(["OH", "NH2"]) == "NH2"
+    assert checks.open_shell(["OH", "O2"]) == "OH"
     assert checks.open_shell(["H2O"]) == ""
     assert checks.closed_shell(["NH2"]) == "H2O"
     radical = checks.build_molecule("NH2")

@@ -42,7 +42,7 @@ class CalculatorOptions(TypedDict, total=False):
 class Calculator(AseCalculator):
     """Base of all kakehashi calculators (eV, Å; stress in eV/Å³, Voigt xx,yy,zz,yz,xz,xy).
 
-    A subclass writes :meth:`evaluate`, and a constructor that names its options once::
+    A subclass writes ``evaluate``, and a constructor that names its options once::
 
         class Spring(Calculator):
             implemented_properties = ("energy", "forces")
@@ -57,12 +57,12 @@ class Calculator(AseCalculator):
                 return {"energy": 0.5 * k * (x**2).sum(), "forces": -k * x}
 
     The keys of the first argument must be the names of the constructor's keyword arguments: copies,
-    pickles and :meth:`set` go through them. Everything else is done here: validation of the
+    pickles and ``set`` go through them. Everything else is done here: validation of the
     structure before the model runs, caching that sees every watched value, ``free_energy``, fresh
     and finite float64 results, refusal of unknown options, storage.
 
     Attributes:
-        implemented_properties: What :meth:`evaluate` can return; ``free_energy`` follows from
+        implemented_properties: What ``evaluate`` can return; ``free_energy`` follows from
             ``energy``. Each instance has its own list.
         supported_elements: Chemical symbols that the model knows; None for all.
         minimum_distance: Smallest distance between two atoms that is accepted, Å; zero for any.
@@ -90,13 +90,13 @@ class Calculator(AseCalculator):
         directory: str = ".",
         **unknown: object,
     ) -> None:
-        """Take the options of the subclass and those of :class:`CalculatorOptions`.
+        """Take the options of the subclass and those of ``CalculatorOptions``.
 
         Args:
             parameters: Option name to value, complete with defaults.
-            name: See :class:`CalculatorOptions`.
-            atoms: See :class:`CalculatorOptions`.
-            directory: See :class:`CalculatorOptions`.
+            name: See ``CalculatorOptions``.
+            atoms: See ``CalculatorOptions``.
+            directory: See ``CalculatorOptions``.
             unknown: Whatever the constructor of the subclass did not recognize; always refused.
 
         Raises:
@@ -133,9 +133,9 @@ class Calculator(AseCalculator):
         """
 
     def configure(self) -> None:
-        """Check ``self.parameters`` and derive from them whatever :meth:`evaluate` needs.
+        """Check ``self.parameters`` and derive from them whatever ``evaluate`` needs.
 
-        Called by the constructor and after every change through :meth:`set`; must be cheap, a model
+        Called by the constructor and after every change through ``set``; must be cheap, a model
         is better loaded when it is first used. State derived from old options is dropped here.
 
         Raises:

@@ -30,7 +30,7 @@ def check_structure(
     Args:
         atoms: The structure; not modified.
         supported_elements: Chemical symbols that the model knows; None for all real elements.
-        minimum_distance: See :func:`check_overlap`, Å; zero leaves distances unchecked.
+        minimum_distance: See ``check_overlap``, Å; zero leaves distances unchecked.
         model: Name for the messages.
 
     Raises:

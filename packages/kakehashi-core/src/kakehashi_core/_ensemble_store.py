@@ -48,7 +48,7 @@ def input_key(task: Callable[..., Any], version: str, value: object) -> str:
     """Return the hash that names a result, equal in every process and on every machine.
 
     Args:
-        task: Callable named by :func:`task_name`; bound arguments of a partial count as input.
+        task: Callable named by ``task_name``; bound arguments of a partial count as input.
         version: Changes whenever the task computes something else under the same name.
         value: JSON-able data and NumPy arrays, nested.
     """

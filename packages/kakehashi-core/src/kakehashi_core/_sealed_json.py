@@ -11,7 +11,7 @@ _DIGEST = "digest"
 
 
 class SealError(ValueError):
-    """The bytes are not what :func:`seal` wrote."""
+    """The bytes are not what ``seal`` wrote."""
 
 
 def seal(data: Mapping[str, Any]) -> bytes:
@@ -47,7 +47,7 @@ def unseal(text: bytes) -> dict[str, Any]:
     """Return what was sealed, without the digest.
 
     Raises:
-        SealError: If any byte differs from what :func:`seal` wrote.
+        SealError: If any byte differs from what ``seal`` wrote.
     """
     data = parse(text)
     stored = data.pop(_DIGEST, None)

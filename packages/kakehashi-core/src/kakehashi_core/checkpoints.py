@@ -181,12 +181,12 @@ def load_packaged_checkpoint(
     Args:
         package: Import name of the package that holds the files.
         name: File name inside the package, with "/" between folders.
-        shapes: See :func:`load_checkpoint`.
-        dtypes: See :func:`load_checkpoint`.
-        max_bytes: See :func:`load_checkpoint`.
+        shapes: See ``load_checkpoint``.
+        dtypes: See ``load_checkpoint``.
+        max_bytes: See ``load_checkpoint``.
 
     Raises:
-        CheckpointError: See :func:`load_checkpoint`; also if the name leaves the package.
+        CheckpointError: See ``load_checkpoint``; also if the name leaves the package.
     """
     path = _checked_resource(package, name)
     text = _read_packaged(package, manifest_path(path), _MAX_MANIFEST_BYTES)

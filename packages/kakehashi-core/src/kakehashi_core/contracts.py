@@ -26,7 +26,7 @@ class XCFunctional(Protocol):
 
     ``energy_density`` is the only thing to write: the bridge differentiates it. A functional that has a
     faster route to first derivatives may also define ``exc_vxc`` with the signature of
-    :class:`FirstDerivatives`.
+    ``FirstDerivatives``.
 
     Attributes:
         family: Which rows of ``variables`` are read (see ``energy_density``).

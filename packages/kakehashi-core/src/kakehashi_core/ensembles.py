@@ -79,7 +79,7 @@ def run_ensemble(
         description: What the progress bar on stderr says; the name of the task by default.
         version: Part of the key: change it when the task computes something else.
         on_error: "raise" raises after all other tasks are finished; "return" puts a
-            :class:`TaskFailure` in place of each missing result.
+            ``TaskFailure`` in place of each missing result.
 
     Raises:
         EnsembleError: If tasks failed or workers died; the message lists inputs and errors.

@@ -1,6 +1,6 @@
 """Atomic writes, JSON files and locks on run directories.
 
-After :func:`atomic_write` a file holds either its old content or its new content, whenever the
+After ``atomic_write`` a file holds either its old content or its new content, whenever the
 process dies. Leftovers of dead writers are removed by the next write of the same file.
 """
 

@@ -33,7 +33,7 @@ class ModelCard:
         code_license: SPDX identifier of the code.
         weights_license: SPDX identifier of the weights.
         citation: How to cite the model.
-        sha256: Hash of the tensor file, hexadecimal; filled in by :meth:`from_manifest`.
+        sha256: Hash of the tensor file, hexadecimal; filled in by ``from_manifest``.
     """
 
     name: str

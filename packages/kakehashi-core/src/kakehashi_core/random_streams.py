@@ -69,7 +69,7 @@ def torch_generator(
     Args:
         source: A seed, or a NumPy generator, of which one number is drawn. None is refused on
             purpose: an unseeded torch generator always starts from the same number. Draw a seed
-            with :func:`recorded_seed` first.
+            with ``recorded_seed`` first.
         device: Where the generator lives; a device name as torch writes it.
 
     Raises:

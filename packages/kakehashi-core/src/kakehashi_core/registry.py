@@ -2,7 +2,7 @@
 
 Entry points of the groups in ``specs.GROUPS`` are read with the ``entrypoints`` package. One
 malformed ``entry_points.txt`` of an unrelated distribution makes that package raise for every
-group; the scan then goes on with ``importlib.metadata``, and :func:`scan_report` names the guilty
+group; the scan then goes on with ``importlib.metadata``, and ``scan_report`` names the guilty
 file. Both backends lead to the same plugins in the same states.
 """
 
@@ -24,11 +24,9 @@ from kakehashi_core._entry_point_scan import (
     from_importlib,
     guilty_files,
     normalize_distribution,
+    normalize_name,
     one_line,
     parsed,
-)
-from kakehashi_core._entry_point_scan import (
-    normalize_name,
 )
 from kakehashi_core.errors import InvalidInputError, PluginLoadError, UnknownNameError, unknown_name
 from kakehashi_core.specs import API_VERSION, GROUPS, SPEC_TYPES, PluginSpec
@@ -209,8 +207,8 @@ def load_factory(kind: str, name: str) -> Callable[..., Any]:
     """Import and return the factory of a plugin.
 
     Raises:
-        UnknownNameError: See :func:`find`.
-        PluginLoadError: See :func:`find`; also if the factory cannot be imported or called.
+        UnknownNameError: See ``find``.
+        PluginLoadError: See ``find``; also if the factory cannot be imported or called.
     """
     plugin = find(kind, name)
     assert plugin.spec is not None  # noqa: S101  find returns plugins in state OK only
@@ -234,8 +232,8 @@ def load(kind: str, name: str, **options: Any) -> Any:
     """Import a plugin and call its factory with ``options``.
 
     Raises:
-        UnknownNameError: See :func:`find`.
-        PluginLoadError: See :func:`load_factory`. What the factory itself raises passes unchanged.
+        UnknownNameError: See ``find``.
+        PluginLoadError: See ``load_factory``. What the factory itself raises passes unchanged.
     """
     return load_factory(kind, name)(**options)
 

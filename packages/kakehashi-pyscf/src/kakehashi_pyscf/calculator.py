@@ -115,7 +115,7 @@ class PySCFCalculator(Calculator):
                 saves cycles. False makes results independent of history, beyond ``conv_tol``.
             scf_options: Further attributes of PySCF's SCF object, such as "level_shift", "damp",
                 "diis_space" or "init_guess".
-            common: See :class:`kakehashi_ase.CalculatorOptions`.
+            common: See ``kakehashi_ase.CalculatorOptions``.
 
         Raises:
             UnknownNameError: If neither kakehashi nor libxc knows the functional.

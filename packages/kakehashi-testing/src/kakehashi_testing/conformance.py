@@ -1,6 +1,6 @@
 """The checks of the conformance suite as functions, for the test suites of other repositories.
 
-Each raises :class:`ConformanceError` with a message that says what is wrong, by how much, and what to
+Each raises ``ConformanceError`` with a message that says what is wrong, by how much, and what to
 do. None of them needs pytest::
 
     from kakehashi_testing.conformance import check_vxc

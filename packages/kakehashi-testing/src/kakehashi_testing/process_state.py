@@ -101,7 +101,7 @@ def check_process_untouched(changes: dict[str, dict[str, str]]) -> None:
     """Raise if any stage changed the process.
 
     Args:
-        changes: What :func:`observe` returns.
+        changes: What ``observe`` returns.
     """
     for stage, changed in changes.items():
         if changed:

@@ -22,7 +22,7 @@ class ContributedCommand:
     """One plugin of kind "commands" under the verb that it belongs to.
 
     Attributes:
-        label: The NAME that users type, see :func:`command_label`.
+        label: The NAME that users type, see ``command_label``.
         plugin: The plugin; broken ones included.
         serves: Plugin kind whose models the command also answers to, or empty.
         position: Order in listings and in the demonstration.

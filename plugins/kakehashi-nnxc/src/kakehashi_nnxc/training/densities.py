@@ -28,8 +28,8 @@ def compute_density(species: str) -> dict[str, Any]:
 
     Returns:
         "variables" (n_var, n_points), "weights" (n_points,), "spin", "xc_energy" of the functional on these
-        points and "total_energy" of the calculation, atomic units; "xc_rows" (1 + n_var, n_points), energy per
-        particle and first derivatives of the functional.
+        points and "total_energy" of the calculation, atomic units; "xc_rows" (1 + n_var, n_points), energy
+        per particle and first derivatives of the functional.
     """
     return _converged_arrays(species, BASE_FUNCTIONAL)
 
