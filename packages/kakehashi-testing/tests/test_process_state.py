@@ -46,7 +46,7 @@ def test_each_leak_is_found_where_it_happens(
 ) -> None:
     describe(class_name)
     changes = observe_in_subprocess()
-    assert [name for name, changed in changes.items() if changed][0] == stage
+    assert next(name for name, changed in changes.items() if changed) == stage
     with pytest.raises(ConformanceError, match=f"{stage} changed the process: .*{message}"):
         check_process_untouched(changes)
 

@@ -47,7 +47,7 @@ def test_dtype_may_be_written_in_any_way(dtype: object) -> None:
 
 
 def test_unknown_row_suggests_the_closest() -> None:
-    with pytest.raises(UnknownNameError, match="unknown tolerance 'force'.*'forces'"):
+    with pytest.raises(UnknownNameError, match=r"unknown tolerance 'force'.*'forces'"):
         tolerance("force")
 
 

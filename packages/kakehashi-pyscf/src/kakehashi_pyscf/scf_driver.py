@@ -52,7 +52,7 @@ def _plain(mf: Any, dm0: Any) -> Any:
 def _shifted(mf: Any, dm0: Any) -> Any:
     mf.level_shift = SHIFT_HARTREE
     mf.damp = DAMPING
-    mf.max_cycle = max(200, mf.max_cycle)
+    mf.max_cycle = max(100, mf.max_cycle)
     mf.kernel(dm0=dm0)
     return mf
 

@@ -79,8 +79,9 @@ def process_state() -> State:
 def differences(before: State, after: State) -> dict[str, str]:
     """Return what changed, in words; libraries that were loaded in between are not a change."""
     found: dict[str, str] = {}
-    for name, old in before.items():
-        new = after.get(name, old)
+    for name in before:
+        old: Any = before[name]
+        new: Any = after.get(name, old)
         if new == old:
             continue
         if name == "environment":

@@ -156,7 +156,7 @@ def check_third_derivative(functional: XCFunctional, spin: Spin) -> None:
 
     def projected(x: Array) -> Array:
         along = np.tile(direction, x.shape[1] // direction.shape[1])
-        return np.einsum("ig,ijg,jg->g", along, hessian(functional, x, spin), along)
+        return np.asarray(np.einsum("ig,ijg,jg->g", along, hessian(functional, x, spin), along))
 
     numeric = directional_difference(projected, points, direction)
     _require_derivative(

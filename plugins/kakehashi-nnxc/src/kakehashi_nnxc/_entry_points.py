@@ -42,7 +42,7 @@ def nn_mgga() -> XCSpec:
         devices=("cpu", "cuda"),
         dtypes=("float64",),
         checkpoint="weights/nn-mgga.safetensors",
-        samples=("H2O", "OH"),
+        samples=("H2O", "NH2"),
         family="MGGA",
         hybrid=0.0,
         max_deriv=2,

@@ -55,7 +55,7 @@ def demo_xc(*, output: Path) -> None:
     console.print(
         f"Atomization energies of {len(DEMO_HELD_OUT)} molecules that nn-mgga has never seen and "
         f"{len(TRAINED_ON)} of its training set: self-consistent PySCF calculations, {BASIS}, density "
-        f"fitting, grid level {GRID_LEVEL}.",
+        f"fitting, grid level {GRID_LEVEL}. Total energies in hartree (SCF cycles):",
         highlight=False,
     )
     results = _run_all(console)
@@ -88,9 +88,7 @@ def _run_all(console: Console) -> list[SpeciesResult]:
             done = results[-len(FUNCTIONALS) :]
             console.print(
                 f"  {species:<6}"
-                + "   ".join(
-                    f"{r.xc} {r.energy:.6f} Ha, {r.report.n_iterations} cycles" for r in done
-                ),
+                + "".join(f"{r.xc:>9} {r.energy:10.4f} ({r.report.n_iterations})" for r in done),
                 highlight=False,
             )
     return results

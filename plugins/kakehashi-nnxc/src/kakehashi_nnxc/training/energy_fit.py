@@ -8,7 +8,7 @@ reactions than weights, Levenberg-Marquardt steps are solved in the space of rea
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,7 +143,6 @@ class EnergyFit:
         *,
         n_steps: int,
         damping: float = 1e4,
-        on_improvement: Callable[[FitResult], None] | None = None,
     ) -> FitResult:
         """Fit and return the best step.
 
@@ -151,7 +150,6 @@ class EnergyFit:
             parameters: Start, float32.
             n_steps: Number of accepted steps at most.
             damping: First Levenberg-Marquardt parameter; adapts by the ratio of actual to predicted gain.
-            on_improvement: Called with every step that is better on the validation reactions, to save it.
         """
         shapes = {name: tensor.shape for name, tensor in parameters.items()}
         theta = _flatten(parameters)
@@ -176,8 +174,6 @@ class EnergyFit:
             )
             if best is None or result.validation_error < best.validation_error:
                 best = result
-                if on_improvement is not None:
-                    on_improvement(result)
             if step == n_steps:
                 break
             moved = self._accepted_step(theta, shapes, energies, gradients, damping)

@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def train(
         n_workers: Processes that compute densities.
     """
     names = [*ATOMS, *TRAINING, *VALIDATION]
-    with ProcessPoolExecutor(n_workers) as executor:
+    with _workers(n_workers) as executor:
         arrays = densities.load_densities(names, data, executor)
     rng = np.random.default_rng(seed)
     targets = distillation.molecular_targets(arrays, rng)
@@ -107,17 +108,20 @@ def train(
         save_checkpoint(stored, start, manifest={"seed": seed, "steps": distillation_steps})
     anchors = anchors_of(start, targets, mesh[0], anchor_rng)
     atom_energies = {symbol: float(arrays[symbol]["total_energy"]) for symbol in ATOMS}
-    first = _fit(arrays, atom_energies, anchors).run(
-        start,
-        n_steps=fit_steps,
-        on_improvement=lambda better: _log_saved(better, data / "first-round.safetensors", seed),
-    )
+    first_round = data / f"first-round-{seed}-{distillation_steps}-{fit_steps}.safetensors"
+    if not first_round.exists():
+        first = _fit(arrays, atom_energies, anchors).run(start, n_steps=fit_steps)
+        _log_saved(first, first_round, seed)
     # Densities relax in the new potential, those of atoms most: fit once more on relaxed ones.
-    with ProcessPoolExecutor(n_workers) as executor:
-        relaxed = densities.load_densities(
-            names, data / "relaxed", executor, weights=data / "first-round.safetensors"
-        )
-    return _fit(relaxed, atom_energies, anchors).run(first.parameters, n_steps=fit_steps)
+    with _workers(n_workers) as executor:
+        relaxed = densities.load_densities(names, data / "relaxed", executor, weights=first_round)
+    again = dict(load_checkpoint(first_round, shapes=parameter_shapes("MGGA")).tensors)
+    return _fit(relaxed, atom_energies, anchors).run(again, n_steps=fit_steps)
+
+
+def _workers(n_workers: int) -> ProcessPoolExecutor:
+    # A forked child inherits torch's OpenMP state without its threads, and hangs.
+    return ProcessPoolExecutor(n_workers, mp_context=get_context("spawn"))
 
 
 def _fit(
@@ -191,7 +195,7 @@ def model_card(result: FitResult, *, seed: int) -> ModelCard:
 
 def save(result: FitResult, path: Path, *, seed: int) -> str:
     """Write weights and model card; returns the SHA-256 of the tensor file."""
-    tensors: Mapping[str, torch.Tensor] = result.parameters
+    path.parent.mkdir(parents=True, exist_ok=True)
     manifest = {
         **model_card(result, seed=seed).to_manifest(),
         "form": "four-layer",
@@ -201,7 +205,7 @@ def save(result: FitResult, path: Path, *, seed: int) -> str:
         "training_species": sorted({*ATOMS, *TRAINING, *VALIDATION}),
         "held_out_of_demo": list(DEMO_HELD_OUT),
     }
-    return save_checkpoint(path, tensors, manifest=manifest)
+    return save_checkpoint(path, result.parameters, manifest=manifest)
 
 
 def main(arguments: list[str] | None = None) -> int:
