@@ -111,7 +111,8 @@ class FunctionalLibrary:
         except KeyError as error:
             if not isinstance(xc_code, str):
                 raise
-            candidates = (*self.names(), *(key.lower() for key in libxc.XC_CODES))
+            theirs = {**libxc.XC_ALIAS, **libxc.XC_CODES}
+            candidates = (*self.names(), *(key.lower() for key in theirs))
             raise UnknownNameError(
                 f"unknown functional {xc_code!r}.{suggest(xc_code.lower(), candidates)} Registered with "
                 f"kakehashi: {', '.join(self.names())}; everything else must be a name that libxc knows"

@@ -14,13 +14,11 @@ from rich.table import Table
 from kakehashi_core.files import write_json
 from kakehashi_core.progress import progress_bar
 from kakehashi_core.results import ConvergenceReport
+from kakehashi_nnxc.g2_calculations import BASIS, GRID_LEVEL, kohn_sham
 from kakehashi_nnxc.training.molecules import DEMO_HELD_OUT
 
 FUNCTIONALS = ("pbe", "r2scan", "nn-mgga")
 TRAINED_ON = ("H2O", "NH3", "NO")
-BASIS = "def2-tzvp"
-AUXILIARY_BASIS = "def2-universal-jfit"
-GRID_LEVEL = 3
 HARTREE_IN_KCAL_PER_MOL = 627.5094740631
 WATER_EXPERIMENT = (0.9572, 104.52)
 """O-H distance (Å) and H-O-H angle (degrees) of water: Benedict et al., J. Chem. Phys. 24, 1139 (1956)."""
@@ -95,21 +93,9 @@ def _run_all(console: Console) -> list[SpeciesResult]:
 
 
 def _scf(species: str, xc: str) -> SpeciesResult:
-    from pyscf import dft, gto
-
     import kakehashi_pyscf as kp
-    from kakehashi_ase.g2 import g2_molecule, n_unpaired_electrons
 
-    atoms = g2_molecule(species)
-    mol = gto.M(
-        atom=list(zip(atoms.get_chemical_symbols(), atoms.positions.tolist(), strict=True)),
-        basis=BASIS,
-        spin=n_unpaired_electrons(species),
-        verbose=0,
-    )
-    method = dft.UKS if mol.spin else dft.RKS
-    mf = kp.attach(method(mol, xc=xc).density_fit(AUXILIARY_BASIS))
-    mf.grids.level = GRID_LEVEL
+    mf = kohn_sham(species, xc, basis=BASIS)
     start = time.process_time()
     report = kp.converge(mf)
     return SpeciesResult(

@@ -10,11 +10,9 @@ from typing import Any
 from kakehashi_core.checkpoints import load_checkpoint, read_manifest
 from kakehashi_core.ensembles import run_ensemble
 from kakehashi_nnxc.four_layer_form import FourLayerFunctional, parameter_shapes
+from kakehashi_nnxc.g2_calculations import kohn_sham
 
-BASIS = "def2-tzvp"
-AUXILIARY_BASIS = "def2-universal-jfit"
 BASE_FUNCTIONAL = "r2scan"
-SCF_GRID_LEVEL = 3
 CONVERGENCE = 1e-8
 POINT_GRID_LEVEL = 1
 """Level of the stored points: only differences between functionals are taken on it, its error cancels."""
@@ -49,22 +47,10 @@ def compute_relaxed_density(request: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _converged_arrays(species: str, functional: str | FourLayerFunctional) -> dict[str, Any]:
-    from pyscf import dft, gto
-
     import kakehashi_pyscf as kp
-    from kakehashi_ase.g2 import g2_molecule, n_unpaired_electrons
     from kakehashi_pyscf.density_variables import rho_from_variables
 
-    atoms = g2_molecule(species)
-    mol = gto.M(
-        atom=list(zip(atoms.get_chemical_symbols(), atoms.positions.tolist(), strict=True)),
-        basis=BASIS,
-        spin=n_unpaired_electrons(species),
-        verbose=0,
-    )
-    method = dft.UKS if mol.spin else dft.RKS
-    mf = kp.attach(method(mol).density_fit(AUXILIARY_BASIS), functional)
-    mf.grids.level = SCF_GRID_LEVEL
+    mf = kohn_sham(species, functional)
     mf.conv_tol = CONVERGENCE
     kp.converge(mf)
     density = kp.fixed_density(mf, grid_level=POINT_GRID_LEVEL)
