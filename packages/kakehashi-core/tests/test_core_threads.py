@@ -17,13 +17,16 @@ def counts() -> list[int]:
 
 
 def test_limit_holds_inside_nested_and_after() -> None:
-    """Oracle: the counts that torch and the loaded libraries report themselves."""
+    """Oracle: the counts that torch and the loaded libraries report themselves.
+
+    A library that was started with one thread may refuse to take more: the limit is an upper one.
+    """
     before = counts()
     with thread_limit(2):
-        assert set(counts()) == {2}
+        assert torch.get_num_threads() == max(counts()) == 2
         with thread_limit(1):
             assert set(counts()) == {1}
-        assert set(counts()) == {2}
+        assert torch.get_num_threads() == max(counts()) == 2
     assert counts() == before
 
 

@@ -86,7 +86,7 @@ def _run_all(console: Console) -> list[SpeciesResult]:
             done = results[-len(FUNCTIONALS) :]
             console.print(
                 f"  {species:<6}"
-                + "".join(f"{r.xc:>9} {r.energy:10.4f} ({r.report.n_iterations})" for r in done),
+                + "".join(f"  {r.xc} {r.energy:.4f} ({r.report.n_iterations})" for r in done),
                 highlight=False,
             )
     return results
