@@ -2,7 +2,7 @@
 
     python benchmarks/scf_overhead.py
 
-writes benchmarks/results/scf_overhead.json; water and benzene in def2-TZVP, 9-anthrol (15 heavy atoms) in
+writes benchmarks/results/scf_overhead_*.json: water and benzene in def2-TZVP, 9-anthrol (15 heavy atoms) in
 def2-TZVP with one pair of runs.
 """
 

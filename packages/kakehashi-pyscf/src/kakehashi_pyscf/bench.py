@@ -151,12 +151,12 @@ def bench_scf(
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that results depend on."""
-    from importlib.metadata import version
+    """Return the versions that results depend on: every kakehashi distribution, PySCF, torch, numpy."""
+    from importlib.metadata import distributions
 
+    ours = {d.name: d.version for d in distributions() if (d.name or "").startswith("kakehashi-")}
     return {
-        "kakehashi-core": version("kakehashi-core"),
-        "kakehashi-pyscf": version("kakehashi-pyscf"),
+        **dict(sorted(ours.items())),
         "pyscf": pyscf.__version__,
         "torch": torch.__version__,
         "numpy": np.__version__,

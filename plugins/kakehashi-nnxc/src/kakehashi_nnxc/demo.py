@@ -14,7 +14,7 @@ from rich.table import Table
 from kakehashi_core.files import write_json
 from kakehashi_core.progress import progress_bar
 from kakehashi_core.results import ConvergenceReport
-from kakehashi_nnxc.g2_calculations import BASIS, GRID_LEVEL, kohn_sham
+from kakehashi_nnxc.g2_calculations import AUXILIARY_BASIS, BASIS, GRID_LEVEL, kohn_sham
 from kakehashi_nnxc.training.molecules import DEMO_HELD_OUT
 
 FUNCTIONALS = ("pbe", "r2scan", "nn-mgga")
@@ -49,6 +49,8 @@ def demo_xc(*, output: Path) -> None:
     Args:
         output: Folder for ``atomization_energies.json`` and ``atomization_energies.png``.
     """
+    from kakehashi_pyscf.bench import versions
+
     console = Console()
     console.print(
         f"Atomization energies of {len(DEMO_HELD_OUT)} molecules that nn-mgga has never seen and "
@@ -63,6 +65,13 @@ def demo_xc(*, output: Path) -> None:
         output / "atomization_energies.json",
         {
             "unit": "kcal/mol",
+            "settings": {
+                "basis": BASIS,
+                "auxiliary_basis": AUXILIARY_BASIS,
+                "grid_level": GRID_LEVEL,
+            },
+            "versions": versions(),
+            "mean_absolute_error": {xc: mean_absolute_error(errors, xc) for xc in FUNCTIONALS},
             "held_out": list(DEMO_HELD_OUT),
             "errors": errors,
             "calculations": [asdict(result) for result in results],
