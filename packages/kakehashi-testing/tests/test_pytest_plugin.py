@@ -87,10 +87,11 @@ def test_a_run_over_the_source_folder_leaves_the_suite_alone(pytester: pytest.Py
     """Oracle: ``pytest .`` above a folder that holds the package collects nothing from the suite."""
     import kakehashi_testing
 
-    # Not the folder above: an installed package lies beside everybody else's tests.
-    source = Path(kakehashi_testing.__file__).parent
+    package = Path(kakehashi_testing.__file__).parent
+    # Installed, the package lies beside everybody else's tests.
+    others = [f"--ignore={path}" for path in package.parent.iterdir() if path != package]
     result = pytester.runpytest_subprocess(
-        "-p", "no:cacheprovider", "--collect-only", "-q", "--rootdir", ".", str(source)
+        "-p", "no:cacheprovider", "--collect-only", "-q", "--rootdir", ".", *others, package.parent
     )
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
