@@ -82,8 +82,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """
     if collection_path != _SUITE or config.stash[_SELECTED]:
         return None
-    asked_for = any(_SUITE.parent.name in argument for argument in config.invocation_params.args)
-    return None if asked_for else True
+    paths = [str(a) for a in config.invocation_params.args if not str(a).startswith("-")]
+    return None if any(_SUITE.parent.name in path for path in paths) else True
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
