@@ -64,6 +64,8 @@ class Calculator(AseCalculator):
     Attributes:
         implemented_properties: What ``evaluate`` can return; ``free_energy`` follows from
             ``energy``. Each instance has its own list.
+        registry_name: Name under which the class is registered, for messages and databases; the class's own
+            name, in lower case, where it is empty.
         supported_elements: Chemical symbols that the model knows; None for all.
         minimum_distance: Smallest distance between two atoms that is accepted, Å; zero for any.
         watched_info: Keys of ``atoms.info`` that the model reads; a changed value discards results.
@@ -72,6 +74,7 @@ class Calculator(AseCalculator):
     """
 
     implemented_properties: Sequence[str] = ()  # type: ignore[assignment]  # a list per instance
+    registry_name: ClassVar[str] = ""
     supported_elements: ClassVar[Collection[str] | None] = None
     minimum_distance: ClassVar[float] = 0.0
     watched_info: ClassVar[tuple[str, ...]] = ()
@@ -103,7 +106,8 @@ class Calculator(AseCalculator):
             CalculatorInputError: If an option is unknown or has a value that is not allowed.
         """
         super().__init__(directory=directory)  # type: ignore[no-untyped-call]
-        self._name = type(self).__name__.lower() if name is None else str(name)
+        default = type(self).registry_name or type(self).__name__.lower()
+        self._name = default if name is None else str(name)
         self.implemented_properties = _with_free_energy(type(self).implemented_properties)
         parameters = parameters or {}
         refuse_unknown_options(

@@ -68,6 +68,7 @@ class PySCFCalculator(Calculator):
     """
 
     implemented_properties = ("energy", "forces", "dipole")
+    registry_name = "pyscf"
     minimum_distance = 0.1
     watched_info = ("charge", "spin")
 
