@@ -38,6 +38,17 @@ def test_every_rung_reaches_the_same_state(water, rung):
     assert mf.level_shift == 0
 
 
+@pytest.mark.parametrize(("atom", "spin"), [("He", 0), ("H", 1)])
+def test_atoms_without_virtual_orbitals(atom, spin):
+    """Oracle: mf.kernel(); the orbital gradient is empty, not an error."""
+    mol = gto.M(atom=atom, spin=spin, basis="sto-3g", verbose=0)
+    mf = dft.KS(mol, xc="pbe")
+    report = converge(mf)
+    assert report.converged
+    assert report.residual == 0.0
+    assert mf.e_tot == dft.KS(mol, xc="pbe").run().e_tot
+
+
 def test_it_climbs_when_the_first_rung_fails():
     """The oxygen atom with two cycles of DIIS cannot converge; the next rung does."""
     mol = gto.M(atom="O", basis="6-31g", spin=2, verbose=0)

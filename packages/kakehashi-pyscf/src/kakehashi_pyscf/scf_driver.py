@@ -168,9 +168,9 @@ def _orbital_gradient_norm(mf: Any) -> float:
         gradient = mf.get_grad(mf.mo_coeff, mf.mo_occ)
     except (AttributeError, TypeError, ValueError):
         return float("nan")  # k-point objects return ragged lists in some versions
-    return float(
-        np.linalg.norm(np.concatenate([np.ravel(part) for part in np.atleast_1d(gradient)]))
-    )
+    # One block per k-point; none at all without virtual orbitals, as for He in a minimal basis.
+    parts = gradient if isinstance(gradient, list | tuple) else [gradient]
+    return float(np.sqrt(sum(float(np.linalg.norm(part)) ** 2 for part in parts)))
 
 
 def _report(mf: Any, stages: list[ConvergenceStage], residual: float) -> ConvergenceReport:
