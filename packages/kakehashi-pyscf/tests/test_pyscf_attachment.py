@@ -205,6 +205,15 @@ def test_bad_input_is_refused_before_the_first_cycle(water):
         attach(dft.RKS(broken), SlaterExchange())
 
 
+def test_nonlocal_correlation_on_top_is_refused(water):
+    """Control: libxc functionals keep it."""
+    mf = attach(dft.RKS(water), SlaterExchange())
+    mf.nlc = "vv10"
+    with pytest.raises(InvalidInputError, match="no non-local correlation"):
+        mf.run()
+    assert attach(dft.RKS(water, xc="wb97x_v")).do_nlc()
+
+
 def test_nan_never_leaves_silently(water):
     with pytest.raises(NonFiniteError, match="grid point"):
         attach(dft.RKS(water), Unsound()).run()

@@ -48,6 +48,16 @@ class FunctionalMixin:
         # The density-fitting layer overrides nuc_grad_method, so ours has to go back on top of it.
         return _with_mixin(fitted)
 
+    def do_nlc(self) -> bool:
+        """Refuse VV10 on top of our functionals: nobody has fitted its parameters for them."""
+        mf = cast(Any, self)
+        if mf.nlc and mf._numint.libxc.is_ours(mf.xc):
+            raise InvalidInputError(
+                f"mf.nlc is {mf.nlc!r}, but no non-local correlation is parametrized for {mf.xc!r}; "
+                "leave mf.nlc empty"
+            )
+        return cast(bool, super().do_nlc())  # type: ignore[misc]
+
     def __reduce__(self) -> tuple[Any, ...]:
         # PySCF composes classes at run time, which pickle cannot find by name; send the recipe instead.
         return (_restore, (_class_recipe(type(self)), cast(Any, self).__getstate__()))
