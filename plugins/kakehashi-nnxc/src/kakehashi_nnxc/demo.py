@@ -14,12 +14,12 @@ from rich.table import Table
 from kakehashi_core.files import write_json
 from kakehashi_core.progress import progress_bar
 from kakehashi_core.results import ConvergenceReport
+from kakehashi_nnxc._units import HARTREE_IN_KCAL_PER_MOL
 from kakehashi_nnxc.g2_calculations import AUXILIARY_BASIS, BASIS, GRID_LEVEL, kohn_sham
 from kakehashi_nnxc.training.molecules import DEMO_HELD_OUT
 
 FUNCTIONALS = ("pbe", "r2scan", "nn-mgga")
 TRAINED_ON = ("H2O", "NH3", "NO")
-HARTREE_IN_KCAL_PER_MOL = 627.5094740631
 WATER_EXPERIMENT = (0.9572, 104.52)
 """O-H distance (Å) and H-O-H angle (degrees) of water: Benedict et al., J. Chem. Phys. 24, 1139 (1956)."""
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from kakehashi_nnxc._units import HARTREE_IN_KCAL_PER_MOL
 from kakehashi_nnxc.descriptors import log_descriptors
 from kakehashi_nnxc.four_layer_form import network
 
 logger = logging.getLogger(__name__)
 
-HARTREE_IN_KCAL_PER_MOL = 627.5094740631
 LOWEST_DENSITY = 1e-7
 CHUNK_POINTS = 16_384
 

@@ -24,10 +24,10 @@ from kakehashi_ase.g2 import atomization_energy, composition, g2_molecule
 from kakehashi_core.checkpoints import load_checkpoint, save_checkpoint
 from kakehashi_core.model_card import ModelCard
 from kakehashi_nnxc._entry_points import nn_mgga as describe_nn_mgga
+from kakehashi_nnxc._units import HARTREE_IN_KCAL_PER_MOL
 from kakehashi_nnxc.four_layer_form import network, parameter_shapes
 from kakehashi_nnxc.training import densities, distillation
 from kakehashi_nnxc.training.energy_fit import (
-    HARTREE_IN_KCAL_PER_MOL,
     Anchors,
     EnergyFit,
     FitResult,
