@@ -7,9 +7,9 @@ import kakehashi_core
 
 PINNED = """
 API_VERSION CalculatorSpec Checkpoint CheckpointError Citation CommandSpec ConvergenceError
-ConvergenceReport ConvergenceStage Domain DomainWarning EnsembleError Estimate GuessRequest
+ConvergenceReport ConvergenceStage Domain DomainWarning EnsembleError Estimate GaussianKernel GuessRequest
 GuessResult InitialGuess InitialGuessSpec InvalidInputError KakehashiError LockedError ModelCard
-Plugin PluginLoadError PluginSpec Sampler SamplerSpec State TaskFailure UnknownNameError
+NonlocalXCFunctional Plugin PluginLoadError PluginSpec Sampler SamplerSpec State TaskFailure UnknownNameError
 UnsupportedError XCFunctional XCSpec atomic_write directory_lock entry_names find
 import_state_dict load load_checkpoint load_factory load_packaged_checkpoint plugins progress_bar
 read_manifest read_packaged_manifest recorded_seed resolve_device resolve_dtype run_ensemble

@@ -6,6 +6,8 @@ import math
 
 import torch
 
+from kakehashi_core import GaussianKernel
+
 SLATER = -0.75 * (3 / math.pi) ** (1 / 3)
 KAPPA = 0.804
 MU = 0.06672455060314922 * math.pi**2 / 3
@@ -70,5 +72,28 @@ class Unsound(SlaterExchange):
         return super().energy_density(variables, spin) * torch.nan
 
 
-class NonLocal(SlaterExchange):
-    name, family = "test-nonlocal", "NONLOCAL"
+class NearRegion:
+    """Slater exchange with a smooth, bounded dependence on R, sigma and tau: every path carries signal."""
+
+    name, family, hybrid, max_deriv = "test-near-region", "NONLOCAL", 0.0, 2
+    convolution = GaussianKernel.exponential(0.2)
+
+    def energy_density(self, variables, spin):
+        if spin == 0:
+            n, sigma, tau, convolved = variables
+            exchange = SLATER * n ** (4 / 3)
+        else:
+            n = variables[0] + variables[1]
+            sigma = variables[2] + 2 * variables[3] + variables[4]
+            tau, convolved = variables[5] + variables[6], variables[7]
+            exchange = sum(SLATER * (2 * channel) ** (4 / 3) / 2 for channel in variables[:2])
+        q = torch.tanh(convolved / (0.2 * n))
+        x = tau / (n ** (5 / 3) + tau)
+        p = sigma / (n ** (8 / 3) + sigma)
+        return exchange * (1 + 0.3 * q + 0.1 * x * q + 0.05 * p * x)
+
+
+class WithoutKernel(NearRegion):
+    """Forgets to say what it convolves the density with."""
+
+    name, convolution = "test-without-kernel", None

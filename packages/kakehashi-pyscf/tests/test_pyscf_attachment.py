@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from closed_form_functionals import (
     KineticCorrection,
-    NonLocal,
     PBEExchange,
     SlaterExchange,
     Unsound,
+    WithoutKernel,
 )
 from pyscf import dft, gto, scf
 from pyscf.pbc import dft as pbc_dft
@@ -197,8 +197,8 @@ def test_bad_input_is_refused_before_the_first_cycle(water):
         attach(dft.RKS(water, xc="r2scann"))
     with pytest.raises(InvalidInputError, match="needs a Kohn-Sham object"):
         attach(scf.RHF(water))
-    with pytest.raises(UnsupportedError, match="convolved density"):
-        attach(dft.RKS(water), NonLocal())
+    with pytest.raises(InvalidInputError, match="attribute 'convolution' is None"):
+        attach(dft.RKS(water), WithoutKernel())
     broken = water.copy()
     broken._env[broken._atm[1, gto.PTR_COORD]] = np.nan
     with pytest.raises(InvalidInputError, match=r"atom 1 \(H\)"):

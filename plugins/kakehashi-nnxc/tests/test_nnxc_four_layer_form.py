@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kakehashi_core.contracts import XCFunctional
+from kakehashi_core.contracts import NonlocalXCFunctional, XCFunctional
 from kakehashi_nnxc.descriptors import DESCRIPTORS, log_descriptors
 from kakehashi_nnxc.four_layer_form import FourLayerFunctional, parameter_shapes
 
@@ -148,6 +148,25 @@ def test_empty_points_are_finite():
 
 def test_it_satisfies_the_contract():
     assert isinstance(seeded_functional("GGA"), XCFunctional)
+    assert not isinstance(seeded_functional("MGGA"), NonlocalXCFunctional)
+    near_region = seeded_functional("NONLOCAL")
+    assert isinstance(near_region, NonlocalXCFunctional)
+    assert near_region.convolution(0.2) == pytest.approx(math.exp(-1), abs=1e-3)
+    assert near_region.max_deriv == 1
+
+
+def test_the_smooth_floor_of_the_convolved_density():
+    """Oracle: max(R, 0) far from zero; in between, a slope that is nowhere discontinuous."""
+    variables = POINTS[:, :1].repeat(1, 5)
+    variables[-1] = torch.tensor([-1e-3, -1e-6, 0.0, 1e-6, 1e-2])
+    leaf = variables.clone().requires_grad_(True)
+    smooth, _ = log_descriptors(leaf, 1, "NONLOCAL", smooth=True)
+    published, _ = log_descriptors(variables, 1, "NONLOCAL")
+    assert smooth[-1, -1].item() == pytest.approx(published[-1, -1].item(), abs=1e-6)
+    assert published[0, -1] == published[1, -1] == published[2, -1] == math.log(1e-7)
+    (slope,) = torch.autograd.grad(smooth[:, -1].sum(), leaf)
+    assert (slope[-1, :4] > 0).all()
+    assert (smooth[1:, -1] > smooth[:-1, -1]).all()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         GuessRequest,
         GuessResult,
         InitialGuess,
+        NonlocalXCFunctional,
         Sampler,
         XCFunctional,
     )
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
     )
     from kakehashi_core.foreign_weights import (
         import_state_dict,
+    )
+    from kakehashi_core.gaussian_kernels import (
+        GaussianKernel,
     )
     from kakehashi_core.model_card import (
         ModelCard,
@@ -106,6 +110,7 @@ _HOMES = {
         "GuessRequest",
         "GuessResult",
         "InitialGuess",
+        "NonlocalXCFunctional",
         "Sampler",
         "XCFunctional",
     ),
@@ -135,6 +140,7 @@ _HOMES = {
         "write_json",
     ),
     "foreign_weights": ("import_state_dict",),
+    "gaussian_kernels": ("GaussianKernel",),
     "model_card": ("ModelCard",),
     "progress": ("progress_bar",),
     "random_streams": (
@@ -185,6 +191,7 @@ __all__ = [
     "DomainWarning",
     "EnsembleError",
     "Estimate",
+    "GaussianKernel",
     "GuessRequest",
     "GuessResult",
     "InitialGuess",
@@ -193,6 +200,7 @@ __all__ = [
     "KakehashiError",
     "LockedError",
     "ModelCard",
+    "NonlocalXCFunctional",
     "Plugin",
     "PluginLoadError",
     "PluginSpec",

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
+    from kakehashi_core.gaussian_kernels import GaussianKernel
+
 
 XCFamily = Literal["LDA", "GGA", "MGGA", "NONLOCAL"]
 
@@ -25,8 +27,9 @@ class XCFunctional(Protocol):
     """An exchange-correlation functional of the density at a point.
 
     ``energy_density`` is the only thing to write: the bridge differentiates it. A functional that has a
-    faster route to first derivatives may also define ``exc_vxc`` with the signature of
-    ``FirstDerivatives``.
+    faster route to derivatives may also define ``exc_vxc`` with the signature of ``FirstDerivatives``, and
+    ``exc_vxc_fxc`` with that of ``SecondDerivatives``. One that shall be evaluated on a GPU has an attribute
+    ``device`` ("cuda", "cuda:1"): the bridge moves ``variables`` there and the results back.
 
     Attributes:
         family: Which rows of ``variables`` are read (see ``energy_density``).
@@ -46,13 +49,28 @@ class XCFunctional(Protocol):
                 sigma = |grad rho|^2 (bohr^-8) and tau = 1/2 sum |grad phi|^2 (hartree bohr^-3), of the
                 total density. With ``spin=1`` they are rho_a, rho_b, s_aa, s_ab, s_bb, tau_a, tau_b.
                 LDA stops after the densities, GGA after the gradients; NONLOCAL appends the convolved
-                total density as last row.
+                total density as last row (see ``NonlocalXCFunctional``).
             spin: 0 for a closed shell, 1 for spin-resolved variables.
 
         Returns:
             Shape (n_points,), hartree bohr^-3. Points are independent of each other.
         """
         ...
+
+
+@runtime_checkable
+class NonlocalXCFunctional(XCFunctional, Protocol):
+    """An ``XCFunctional`` of family NONLOCAL: it reads the density averaged around each point.
+
+    The last row of its ``variables`` is R(r) = integral of n(r') k(|r - r'|) dr', n the total density and
+    k the kernel, in bohr^-3 times the unit of the kernel's integral. A fitted density makes R slightly
+    negative in tails, and hosts do not clip it: the functional applies its own smooth floor.
+
+    Attributes:
+        convolution: The kernel k.
+    """
+
+    convolution: GaussianKernel
 
 
 @runtime_checkable
@@ -63,6 +81,21 @@ class FirstDerivatives(Protocol):
         self, variables: torch.Tensor, spin: Literal[0, 1]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the energy density (n_points,) and its derivative (n_var, n_points)."""
+        ...
+
+
+@runtime_checkable
+class SecondDerivatives(Protocol):
+    """Optional fast path of an ``XCFunctional``: value, first and second derivatives in one call."""
+
+    def exc_vxc_fxc(
+        self, variables: torch.Tensor, spin: Literal[0, 1]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the energy density (n_points,) and its derivatives.
+
+        The first ones have shape (n_var, n_points), the second ones (n_var, n_var, n_points) with both
+        triangles filled.
+        """
         ...
 
 

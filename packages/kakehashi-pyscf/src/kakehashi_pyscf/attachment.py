@@ -9,11 +9,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from pyscf import lib
+from pyscf.dft import numint
 
 from kakehashi_core import registry
 from kakehashi_core.contracts import XCFunctional
 from kakehashi_core.errors import DomainWarning, InvalidInputError, UnsupportedError
-from kakehashi_pyscf.functional_library import REGISTRY_LIBRARY, FunctionalLibrary, stand_in
+from kakehashi_pyscf.convolved_density import auxiliary_basis
+from kakehashi_pyscf.functional_library import (
+    REGISTRY_LIBRARY,
+    FunctionalLibrary,
+    convolution_of,
+    stand_in,
+)
+from kakehashi_pyscf.nonlocal_gradients import NonlocalGradientsMixin, refuse_incomplete
+from kakehashi_pyscf.nonlocal_integration import ConvolutionMode, NonlocalNumInt
 
 if TYPE_CHECKING:
     from pyscf.dft.rks import KohnShamDFT
@@ -29,8 +38,15 @@ class FunctionalMixin:
 
         Without it the gradient of a neural functional is off by up to 1e-3 hartree/bohr at level 3.
         """
+        mf = cast(Any, self)
+        if _is_nonlocal(mf):
+            refuse_incomplete(mf._numint, mf.xc)
         gradients = super().nuc_grad_method()  # type: ignore[misc]
         gradients.grid_response = True
+        # A solvent model has asked the object inside it already.
+        mixed_in = isinstance(gradients, NonlocalGradientsMixin)
+        if isinstance(mf._numint, NonlocalNumInt) and not mixed_in:
+            gradients = gradients.view(lib.make_class((NonlocalGradientsMixin, type(gradients))))
         return gradients
 
     Gradients = nuc_grad_method
@@ -58,6 +74,31 @@ class FunctionalMixin:
             )
         return cast(bool, super().do_nlc())  # type: ignore[misc]
 
+    def Hessian(self, *args: Any, **kwargs: Any) -> Any:  # noqa: N802 (PySCF's name)
+        """Return PySCF's Hessian object; refused for non-local functionals.
+
+        Raises:
+            UnsupportedError: If the functional is non-local.
+        """
+        self._refuse_nonlocal("analytic Hessians", "differentiate gradients numerically")
+        return super().Hessian(*args, **kwargs)  # type: ignore[misc]
+
+    def to_gks(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a generalized Kohn-Sham object; refused for non-local functionals.
+
+        Raises:
+            UnsupportedError: If the functional is non-local.
+        """
+        self._refuse_nonlocal("generalized Kohn-Sham (GKS)", "use RKS, UKS or ROKS")
+        return super().to_gks(*args, **kwargs)  # type: ignore[misc]
+
+    def _refuse_nonlocal(self, what: str, advice: str) -> None:
+        if _is_nonlocal(self):
+            raise UnsupportedError(
+                f"{what} of the non-local functional {cast(Any, self).xc!r} do not exist; {advice}, or use "
+                "a functional of family LDA, GGA or MGGA"
+            )
+
     def __reduce__(self) -> tuple[Any, ...]:
         # PySCF composes classes at run time, which pickle cannot find by name; send the recipe instead.
         return (_restore, (_class_recipe(type(self)), cast(Any, self).__getstate__()))
@@ -71,7 +112,13 @@ class FunctionalMixin:
         )
 
 
-def attach(mf: KohnShamDFT, xc: str | XCFunctional | None = None, *, name: str = "") -> Any:
+def attach(
+    mf: KohnShamDFT,
+    xc: str | XCFunctional | None = None,
+    *,
+    name: str = "",
+    convolution: ConvolutionMode | None = None,
+) -> Any:
     """Return a copy of a Kohn-Sham object whose functional kakehashi answers for.
 
     Only this object is affected; nothing is patched. Names that libxc knows keep working, so the call is
@@ -81,6 +128,9 @@ def attach(mf: KohnShamDFT, xc: str | XCFunctional | None = None, *, name: str =
         mf: RKS, UKS, ROKS or GKS object, molecular or periodic, also density-fitted.
         xc: Registry name, libxc name, or a functional object; None keeps ``mf.xc``.
         name: Name under which a functional object is known to ``mf.xc``; by default its own ``name``.
+        convolution: How the density of a non-local functional is convolved: "density-fit", or "grid" for
+            the quadrature on the integration grid that NN-NRA was published with (slow, no gradients).
+            None keeps what ``mf`` has, "density-fit" at first. Local functionals take no notice.
 
     Returns:
         An object of the same kind. Nuclear gradients include the response of the grid.
@@ -89,6 +139,7 @@ def attach(mf: KohnShamDFT, xc: str | XCFunctional | None = None, *, name: str =
         UnknownNameError: If neither kakehashi nor libxc knows the name (the closest ones are listed).
         InvalidInputError: If the name stands in an expression or carries a dispersion suffix, or if a
             coordinate is not finite.
+        UnsupportedError: If the functional is non-local and ``mf`` is periodic or GKS.
         PluginLoadError: If the plugin behind the name cannot be used.
 
     Example:
@@ -113,15 +164,51 @@ def attach(mf: KohnShamDFT, xc: str | XCFunctional | None = None, *, name: str =
             raise InvalidInputError("this functional object has no name; pass name='...'")
         library = FunctionalLibrary({xc_name: xc})
     _check_geometry(mf)
-    library.xc_type(xc_name)
+    integrator = _integrator(mf, library, xc_name, convolution)
     for text in domain_warnings(mf, xc_name):
         warnings.warn(text, DomainWarning, stacklevel=2)
     attached: Any = mf if isinstance(mf, FunctionalMixin) else _with_mixin(mf)
     attached = attached.copy()
-    attached._numint = copy.copy(attached._numint)
-    attached._numint.libxc = library
+    attached._numint = integrator
     attached.xc = xc_name
     return attached
+
+
+def _integrator(
+    mf: Any, library: FunctionalLibrary, name: str, convolution: ConvolutionMode | None
+) -> Any:
+    """Return the integrator that the functional needs, with the settings of the present one."""
+    functional = library.find(name)
+    present = mf._numint
+    if functional is None or functional.family != "NONLOCAL":
+        library.xc_type(name)
+        local = copy.copy(present)
+        if isinstance(present, NonlocalNumInt):
+            local = numint.NumInt()
+            local.cutoff, local.omega = present.cutoff, present.omega
+        local.libxc = library
+        return local
+    convolution_of(functional, name)
+    if type(present) not in (numint.NumInt, NonlocalNumInt):
+        raise UnsupportedError(
+            f"the non-local functional {name!r} is available for molecular RKS, UKS and ROKS, got "
+            f"{type(mf).__name__} with the integrator {type(present).__module__}."
+            f"{type(present).__name__} (GKS, DKS, periodic and multigrid objects have their own); use a "
+            "functional of family LDA, GGA or MGGA there"
+        )
+    auxiliary_basis(mf.mol)
+    if convolution is None:
+        convolution = present.convolution if isinstance(present, NonlocalNumInt) else "density-fit"
+    integrator = NonlocalNumInt(library, convolution)
+    integrator.cutoff, integrator.omega = present.cutoff, present.omega
+    return integrator
+
+
+def _is_nonlocal(mf: Any) -> bool:
+    integrator = mf._numint
+    return (
+        isinstance(integrator, NonlocalNumInt) and integrator.nonlocal_functional(mf.xc) is not None
+    )
 
 
 def domain_warnings(mf: Any, xc: str | None = None) -> tuple[str, ...]:

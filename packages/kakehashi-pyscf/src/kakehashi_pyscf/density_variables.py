@@ -16,6 +16,8 @@ N_VARIABLES: dict[tuple[str, int], int] = {
     ("GGA", 1): 5,
     ("MGGA", 0): 3,
     ("MGGA", 1): 7,
+    ("NONLOCAL", 0): 4,
+    ("NONLOCAL", 1): 8,
 }
 """Number of rows of ``variables`` for each family and spin."""
 

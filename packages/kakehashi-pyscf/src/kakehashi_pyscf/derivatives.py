@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kakehashi_core.contracts import FirstDerivatives, XCFunctional
+from kakehashi_core.contracts import FirstDerivatives, SecondDerivatives, XCFunctional
 from kakehashi_core.errors import NonFiniteError, UnsupportedError
 
 DENSITY_FLOOR = 1e-11
@@ -24,6 +24,12 @@ CHANNEL_FLOOR = 1e-12
 
 CHUNK_POINTS = 8192
 """Points evaluated at once: activations of a width-100 network stay within the cache."""
+
+OWN_CHUNK_POINTS = 16384
+"""The same for functionals that differentiate themselves and know best how to block their networks."""
+
+DEVICE_CHUNK_POINTS = 131072
+"""The same on a GPU, whose many cores want more; double reverse passes then take a few GiB."""
 
 MAX_DERIVATIVE = 2
 
@@ -63,11 +69,13 @@ def xc_derivatives(
     out = np.zeros((n_rows, n_points))
     total = variables[0] if spin == 0 else variables[0] + variables[1]
     occupied = np.flatnonzero(total > DENSITY_FLOOR)
-    for start in range(0, occupied.size, CHUNK_POINTS):
-        points = occupied[start : start + CHUNK_POINTS]
+    device = torch.device(getattr(functional, "device", "cpu"))
+    n_chunk = _chunk_points(functional, device)
+    for start in range(0, occupied.size, n_chunk):
+        points = occupied[start : start + n_chunk]
         chunk = np.ascontiguousarray(variables[:, points])
         dead_rows = _clamp_empty_channels(chunk) if spin == 1 else None
-        rows = _evaluate(functional, torch.from_numpy(chunk), spin, deriv)
+        rows = _evaluate(functional, torch.from_numpy(chunk).to(device), spin, deriv)
         if dead_rows is not None:
             _silence(rows, dead_rows, n_var)
         if not np.isfinite(rows).all():
@@ -79,6 +87,12 @@ def xc_derivatives(
         rows[0] /= total[points]
         out[:, points] = rows
     return out
+
+
+def _chunk_points(functional: XCFunctional, device: torch.device) -> int:
+    if device.type != "cpu":
+        return DEVICE_CHUNK_POINTS
+    return OWN_CHUNK_POINTS if isinstance(functional, FirstDerivatives) else CHUNK_POINTS
 
 
 def _evaluate(
@@ -93,8 +107,11 @@ def _evaluate(
         else:
             energy, first = _value_and_gradient(functional, variables, spin)
         return _numpy(torch.cat([energy[None], first]))
-    energy, first = _value_and_gradient(functional, variables, spin)
-    second = _second_derivatives(functional, variables, spin)
+    if isinstance(functional, SecondDerivatives):
+        energy, first, second = functional.exc_vxc_fxc(variables, spin)
+    else:
+        energy, first = _value_and_gradient(functional, variables, spin)
+        second = _second_derivatives(functional, variables, spin)
     upper = torch.triu_indices(variables.shape[0], variables.shape[0])
     return _numpy(torch.cat([energy[None], first, second[upper[0], upper[1]]]))
 

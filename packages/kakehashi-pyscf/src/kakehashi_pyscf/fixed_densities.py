@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from kakehashi_core.errors import InvalidInputError
+from kakehashi_core.gaussian_kernels import GaussianKernel
+from kakehashi_pyscf.convolved_density import convolved_density
 from kakehashi_pyscf.density_variables import density_variables
+from kakehashi_pyscf.derivatives import xc_derivatives
+from kakehashi_pyscf.functional_library import FunctionalLibrary, convolution_of
 
 if TYPE_CHECKING:
     from pyscf.dft.rks import KohnShamDFT
@@ -19,7 +24,8 @@ class FixedDensity:
     """Density variables on a grid, and the part of the energy that does not depend on the functional.
 
     Attributes:
-        variables: (n_var, n_points), rows as in ``kakehashi_core.contracts.XCFunctional``, float64.
+        variables: (n_var, n_points), rows as in ``kakehashi_core.contracts.XCFunctional``, float64. With a
+            kernel, the convolved total density is the last row.
         weights: (n_points,) quadrature weights, bohr^3.
         spin: 0 for a closed shell, 1 for spin-resolved variables.
         energy_rest: Total energy without exchange-correlation, hartree.
@@ -34,7 +40,11 @@ class FixedDensity:
 
 
 def fixed_density(
-    mf: KohnShamDFT, *, grid_level: int | None = None, density_floor: float = 1e-8
+    mf: KohnShamDFT,
+    *,
+    grid_level: int | None = None,
+    density_floor: float = 1e-8,
+    kernel: GaussianKernel | None = None,
 ) -> FixedDensity:
     """Collect the density of a converged molecular RKS or UKS calculation on a grid.
 
@@ -43,6 +53,8 @@ def fixed_density(
         grid_level: PySCF grid level for the stored points; None keeps the grid of ``mf``. The energy
             without exchange-correlation always comes from the grid-free terms of ``mf``.
         density_floor: Points with a smaller total density (bohr^-3) are left out.
+        kernel: Append the total density convolved with this kernel as last row, whatever the functional of
+            ``mf``. None appends it for a functional of family NONLOCAL only, with its own kernel.
 
     Returns:
         The arrays, always with meta-GGA variables.
@@ -53,7 +65,7 @@ def fixed_density(
     from pyscf import dft
 
     if not mf.converged:
-        raise ValueError("the calculation is not converged; run converge(mf) first")
+        raise InvalidInputError("the calculation is not converged; run converge(mf) first")
     dm = mf.make_rdm1()
     grids = mf.grids
     if grid_level is not None and grid_level != grids.level:
@@ -62,6 +74,7 @@ def fixed_density(
         grids.build()
     numint = mf._numint
     unrestricted = np.ndim(dm) == 3
+    spin: Literal[0, 1] = 1 if unrestricted else 0
     rows: list[npt.NDArray[np.float64]] = []
     for ao, mask, _weight, _coords in numint.block_loop(mf.mol, grids, mf.mol.nao, deriv=1):
         rho: Any
@@ -76,16 +89,29 @@ def fixed_density(
             rho = numint.eval_rho(mf.mol, ao, dm, mask, xctype="MGGA", with_lapl=False)
         rows.append(rho)
     rho = np.concatenate(rows, axis=-1)
-    exc = numint.eval_xc1(mf.xc, _for_family(rho, numint._xc_type(mf.xc)), int(unrestricted), 0)[0]
     density = rho[0] if not unrestricted else rho[0, 0] + rho[1, 0]
-    xc_energy = float(np.dot(grids.weights * density, exc))
+    variables = density_variables(rho, "MGGA", spin)
+    library = numint.libxc
+    functional = library.find(mf.xc) if isinstance(library, FunctionalLibrary) else None
+    if functional is not None and functional.family == "NONLOCAL":
+        own_kernel = convolution_of(functional, mf.xc)
+        convolved = numint.convolved_density(mf.mol, grids, mf.xc, dm)
+        with_own = np.concatenate([variables, convolved[None]])
+        exc = xc_derivatives(functional, with_own, spin, 0)[0]
+        if kernel is None or kernel == own_kernel:
+            variables, kernel = with_own, None
+    else:
+        exc = numint.eval_xc1(mf.xc, _for_family(rho, numint._xc_type(mf.xc)), spin, 0)[0]
+    if kernel is not None:
+        convolved = convolved_density(mf.mol, dm, kernel, grids.coords)
+        variables = np.concatenate([variables, convolved[None]])
     keep = density > density_floor
     return FixedDensity(
-        variables=density_variables(rho[..., keep], "MGGA", int(unrestricted)),
+        variables=np.ascontiguousarray(variables[:, keep]),
         weights=grids.weights[keep],
-        spin=1 if unrestricted else 0,
+        spin=spin,
         energy_rest=float(mf.e_tot - mf.scf_summary["exc"]),
-        xc_energy=xc_energy,
+        xc_energy=float(np.dot(grids.weights * density, exc)),
     )
 
 

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from pyscf.dft import libxc
 
 from kakehashi_core import registry
-from kakehashi_core.contracts import XCFunctional
+from kakehashi_core.contracts import NonlocalXCFunctional, XCFunctional
 from kakehashi_core.errors import InvalidInputError, UnknownNameError, UnsupportedError, suggest
+from kakehashi_core.gaussian_kernels import GaussianKernel
 from kakehashi_pyscf.density_variables import density_variables
 from kakehashi_pyscf.derivatives import MAX_DERIVATIVE, xc_derivatives
 
@@ -126,9 +127,12 @@ class FunctionalLibrary:
         if functional is None:
             return cast(str, self._ask_libxc("xc_type", xc_code))
         if functional.family == "NONLOCAL":
+            # Only the integrator of attach() can build the convolved density; it does not ask here.
             raise UnsupportedError(
-                f"{xc_code!r} reads a convolved density, which this version of kakehashi-pyscf cannot "
-                "build; use a functional of family LDA, GGA or MGGA"
+                f"{xc_code!r} is a non-local functional: its convolved density is built by the integrator "
+                "that kakehashi_pyscf.attach(mf, xc) installs, for energies and gradients of molecular "
+                "RKS, UKS and ROKS. This object or method has PySCF's own integrator: use attach() on a "
+                "molecular object, or a functional of family LDA, GGA or MGGA"
             )
         return functional.family
 
@@ -304,6 +308,21 @@ class FunctionalLibrary:
             "define_xc_ does not combine with kakehashi functionals; pass your own functional object "
             "to kakehashi_pyscf.attach(mf, functional) instead"
         )
+
+
+def convolution_of(functional: XCFunctional, name: str) -> GaussianKernel:
+    """Return the kernel of a non-local functional.
+
+    Raises:
+        InvalidInputError: If the functional does not say what it convolves the density with.
+    """
+    kernel = functional.convolution if isinstance(functional, NonlocalXCFunctional) else None
+    if not isinstance(kernel, GaussianKernel):
+        raise InvalidInputError(
+            f"{name!r} is of family NONLOCAL but its attribute 'convolution' is {kernel!r}; it must be a "
+            "kakehashi_core.GaussianKernel, for instance GaussianKernel.exponential(0.2)"
+        )
+    return kernel
 
 
 REGISTRY_LIBRARY = FunctionalLibrary()

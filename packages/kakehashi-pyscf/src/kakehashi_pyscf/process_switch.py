@@ -59,7 +59,8 @@ def enable() -> Enabled:
     Two attributes of PySCF are replaced: ``LibXCMixin.libxc`` by an object that passes every name which is
     not ours to libxc untouched, and ``pyscf.df.addons.predefined_auxbasis``, which asks libxc by name, so
     that ``density_fit()`` finds its default. Calls are counted. PySCF's own defaults apply: nuclear gradients
-    come without grid response (a warning says so); ``attach`` switches it on.
+    come without grid response (a warning says so); ``attach`` switches it on. Non-local functionals need the
+    integrator that ``attach`` installs: under ``enable()`` alone they raise ``UnsupportedError``.
 
     Returns:
         A handle: use it as a context manager, or call ``disable()``.

@@ -1,6 +1,7 @@
 """Neural exchange-correlation functionals. Everything is in Hartree atomic units.
 
-Registered: ``nn-mgga``. ``load_published`` opens the weight files of the paper.
+Registered: ``kh-mgga``, a constrained meta-GGA on r2SCAN, and the four-layer forms of Nagai, Akashi and
+Sugino under ``nn-*``. ``load_published`` opens the weight files of the paper.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kakehashi_core.contracts import XCFamily
 from kakehashi_core.specs import Citation, CommandSpec, Domain, XCSpec
 
 PAPER = Citation(
@@ -21,31 +22,93 @@ PAPER = Citation(
 }""",
 )
 
+UNITS = {"energy_density": "hartree/bohr^3", "variables": "Hartree atomic units"}
+
 TRAINED_ELEMENTS = ("H", "Li", "Be", "B", "C", "N", "O", "F", "Na", "Al", "Si", "P", "S", "Cl")
+
+
+PUBLISHED_DOMAIN = Domain(
+    elements=TRAINED_ELEMENTS,
+    note="ground states of molecules near equilibrium; no dispersion, no exact exchange",
+)
+
+
+def nn_lsda() -> XCSpec:
+    """Describe the neural local spin-density functional."""
+    return _four_layer(
+        "nn-lsda", "LDA", "neural local spin density, four-layer form of Nagai et al."
+    )
+
+
+def nn_gga() -> XCSpec:
+    """Describe the neural generalized-gradient functional."""
+    return _four_layer("nn-gga", "GGA", "neural GGA, four-layer form of Nagai et al.")
 
 
 def nn_mgga() -> XCSpec:
     """Describe the neural meta-GGA; torch is imported when ``factory`` is resolved."""
+    return _four_layer("nn-mgga", "MGGA", "neural meta-GGA, four-layer form of Nagai et al.")
+
+
+def nn_nra() -> XCSpec:
+    """Describe the neural near-region functional, which reads a convolved density as well."""
+    return _four_layer("nn-nra", "NONLOCAL", "neural near-region functional of Nagai et al.")
+
+
+def kh_mgga() -> XCSpec:
+    """Describe the constrained flagship: r2SCAN bent by two bounded networks."""
+    return _constrained("kh-mgga", "MGGA", "constrained neural meta-GGA on r2SCAN")
+
+
+def kh_nra() -> XCSpec:
+    """Describe the flagship whose correlation reads a convolved density as well."""
+    return _constrained(
+        "kh-nra", "NONLOCAL", "constrained neural meta-GGA with a near-region channel"
+    )
+
+
+def _four_layer(name: str, family: XCFamily, summary: str) -> XCSpec:
     return XCSpec(
-        name="nn-mgga",
+        name=name,
         api_version=1,
-        factory="kakehashi_nnxc.functionals:nn_mgga",
-        summary="neural meta-GGA, four-layer form, trained on fixed densities of small molecules",
+        factory=f"kakehashi_nnxc.functionals:{name.replace('-', '_')}",
+        summary=summary,
+        citation=PAPER,
+        code_license="MIT",
+        weights_license="MIT",
+        domain=PUBLISHED_DOMAIN,
+        units=UNITS,
+        devices=("cpu", "cuda"),
+        dtypes=("float64",),
+        checkpoint=f"weights/{name}.safetensors",
+        samples=("H2O", "NH2"),
+        family=family,
+        hybrid=0.0,
+        max_deriv=1 if family == "NONLOCAL" else 2,
+    )
+
+
+def _constrained(name: str, family: XCFamily, summary: str) -> XCSpec:
+    return XCSpec(
+        name=name,
+        api_version=1,
+        factory=f"kakehashi_nnxc.functionals:{name.replace('-', '_')}",
+        summary=summary,
         citation=PAPER,
         code_license="MIT",
         weights_license="MIT",
         domain=Domain(
             elements=TRAINED_ELEMENTS,
-            note="ground states of molecules near equilibrium; no dispersion, no exact exchange",
+            note="molecules and reaction barriers of light elements; no dispersion, no exact exchange",
         ),
-        units={"energy_density": "hartree/bohr^3", "variables": "Hartree atomic units"},
+        units=UNITS,
         devices=("cpu", "cuda"),
         dtypes=("float64",),
-        checkpoint="weights/nn-mgga.safetensors",
+        checkpoint=f"weights/{name}.safetensors",
         samples=("H2O", "NH2"),
-        family="MGGA",
+        family=family,
         hybrid=0.0,
-        max_deriv=2,
+        max_deriv=1 if family == "NONLOCAL" else 2,
     )
 
 
@@ -60,5 +123,50 @@ def demo_xc() -> CommandSpec:
         code_license="MIT",
         units={"energy": "kcal/mol"},
         verb="demo",
+        position=10,
+    )
+
+
+def bench_xc() -> CommandSpec:
+    """Describe the evaluation of functionals on sets of reactions."""
+    return CommandSpec(
+        name="bench-xc",
+        api_version=1,
+        factory="kakehashi_nnxc.evaluation.command:bench_xc",
+        summary="self-consistent errors of functionals on ae147, ae148, bh76, ip13 or s22",
+        citation=PAPER,
+        code_license="MIT",
+        units={"energy": "kcal/mol"},
+        verb="bench",
+        position=20,
+    )
+
+
+def bench_constraints() -> CommandSpec:
+    """Describe the check of exact conditions on a mesh."""
+    return CommandSpec(
+        name="bench-constraints",
+        api_version=1,
+        factory="kakehashi_nnxc.exact_conditions_command:bench_constraints",
+        summary="exact conditions of a functional on a mesh, and plots of its enhancement factors",
+        citation=PAPER,
+        code_license="MIT",
+        units={"energy": "hartree"},
+        verb="bench",
+        position=30,
+    )
+
+
+def train_xc() -> CommandSpec:
+    """Describe the training of functionals."""
+    return CommandSpec(
+        name="train-xc",
+        api_version=1,
+        factory="kakehashi_nnxc.training.command:train_xc",
+        summary="train a functional of this plugin from scratch",
+        citation=PAPER,
+        code_license="MIT",
+        units={"energy": "kcal/mol"},
+        verb="train",
         position=10,
     )

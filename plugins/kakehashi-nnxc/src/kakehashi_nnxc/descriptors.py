@@ -14,6 +14,9 @@ import torch
 SMALL = 1e-7
 """The constant e of the published form, in the atomic unit of whatever it is added to."""
 
+SMOOTH_FLOOR = 1e-6
+"""Width of the smooth floor of R, bohr^-3 times the kernel's integral; R of valence electrons is > 1e-4."""
+
 DESCRIPTORS: dict[str, tuple[str, ...]] = {
     "LDA": ("u", "phi"),
     "GGA": ("u", "phi", "s"),
@@ -24,7 +27,7 @@ DESCRIPTORS: dict[str, tuple[str, ...]] = {
 
 
 def log_descriptors(
-    variables: torch.Tensor, spin: Literal[0, 1], family: str
+    variables: torch.Tensor, spin: Literal[0, 1], family: str, *, smooth: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Turn density variables into the logarithms that enter the first layer.
 
@@ -32,6 +35,8 @@ def log_descriptors(
         variables: (n_var, n_points), rows as in ``kakehashi_core.contracts.XCFunctional``.
         spin: 0 or 1.
         family: "LDA", "GGA", "MGGA" or "NONLOCAL".
+        smooth: Replace max(R, 0), the kink of the published form, by (R + sqrt(R^2 + 4 w^2))/2 with the width
+            w of ``SMOOTH_FLOOR``: a fitted density makes R slightly negative in tails.
 
     Returns:
         The descriptors (n_points, n_descriptors), and the prefactor n^(4/3) phi (n_points,), bohr^-4, that
@@ -64,5 +69,8 @@ def log_descriptors(
         tau = variables[2] if spin == 0 else variables[5] + variables[6]
         logarithms.append(((tau + SMALL) / (u**5 * zeta_power[5])).log())
     if family == "NONLOCAL":
-        logarithms.append((variables[-1].clamp_min(0.0) + SMALL).log())
+        around = variables[-1]
+        if smooth:
+            around = (around + (around**2 + 4 * SMOOTH_FLOOR**2).sqrt()) / 2
+        logarithms.append((around.clamp_min(0.0) + SMALL).log())
     return torch.stack(logarithms, dim=-1), density ** (4 / 3) * zeta_power[4]

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from kakehashi_core.contracts import XCFamily
+from kakehashi_core.gaussian_kernels import GaussianKernel
 from kakehashi_nnxc.descriptors import DESCRIPTORS, log_descriptors
 
 if TYPE_CHECKING:
     from kakehashi_core.model_card import ModelCard
 
 N_HIDDEN = 100
+
+CONVOLUTION_LENGTH = 0.2
+"""Decay length of the kernel of R, bohr."""
 
 Activation = Literal["elu", "silu"]
 
@@ -30,6 +34,13 @@ _ACTIVATIONS: dict[
     "elu": (torch.nn.functional.elu, lambda h: torch.nn.functional.elu(h) + 1.0),
     "silu": (torch.nn.functional.silu, torch.nn.functional.softplus),
 }
+
+
+def activations(
+    name: str,
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor], torch.Tensor]]:
+    """Return the activation of the hidden layers and that of the output layer."""
+    return _ACTIVATIONS[name]
 
 
 def parameter_shapes(family: XCFamily, n_hidden: int = N_HIDDEN) -> dict[str, tuple[int, ...]]:
@@ -69,10 +80,12 @@ class FourLayerFunctional:
         activation: "elu" (published) or "silu" (smooth).
         card: Model card of the weights.
         sha256: Digest of the weight file.
+
+    The family NONLOCAL has the further attribute ``convolution``, the kernel exp(-r / 0.2 bohr) of R.
     """
 
     hybrid = 0.0
-    max_deriv = 2
+    convolution: GaussianKernel
 
     def __init__(
         self,
@@ -86,6 +99,9 @@ class FourLayerFunctional:
     ) -> None:
         self.name = name
         self.family: XCFamily = family
+        self.max_deriv = 1 if family == "NONLOCAL" else 2
+        if family == "NONLOCAL":
+            self.convolution = GaussianKernel.exponential(CONVOLUTION_LENGTH)
         self.activation: Activation = activation
         self.card = card
         self.sha256 = sha256
@@ -98,7 +114,9 @@ class FourLayerFunctional:
 
     def energy_density(self, variables: torch.Tensor, spin: Literal[0, 1]) -> torch.Tensor:
         """Return the energy per volume (n_points,), hartree bohr^-3; see the contract for the rows."""
-        inputs, prefactor = log_descriptors(variables, spin, self.family)
+        inputs, prefactor = log_descriptors(
+            variables, spin, self.family, smooth=self.activation == "silu"
+        )
         parameters = self._parameters
         if variables.device.type != "cpu":
             parameters = {key: t.to(variables.device) for key, t in parameters.items()}

@@ -1,0 +1,70 @@
+"""``kakehashi train xc NAME``: train a functional of this plugin from scratch."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from kakehashi_core.errors import unknown_name
+from kakehashi_nnxc.training.flagship import FLAGSHIPS, N_ROUNDS, train_flagship
+from kakehashi_nnxc.training.paper import train_paper
+
+MODES = ("gradient", "metropolis")
+TRAINED_HERE = ("kh-mgga", "kh-nra", "nn-lsda", "nn-gga", "nn-mgga", "nn-nra")
+
+
+def train_xc(
+    name: str,
+    *,
+    output: Path | None = None,
+    data: Path = Path("kakehashi-train-xc"),
+    seed: int = 1,
+    workers: int = 1,
+    strict: bool = False,
+    rounds: int | None = None,
+    mode: str = "gradient",
+) -> int:
+    """Train a functional and write its weights with a model card.
+
+    Densities, labels and the state of the fit are kept in the data folder: the same call goes on after an
+    interruption.
+
+    Args:
+        name: kh-mgga or kh-nra (constrained, many reactions); nn-lsda, nn-gga, nn-mgga or nn-nra (the paper's
+            three molecules).
+        output: Weight file to write; NAME.safetensors in the data folder by default.
+        data: Folder for densities and run directories.
+        seed: Seed of the initial weights.
+        workers: Processes that run SCF calculations.
+        strict: Constrained forms: no barrier in which a molecule of AE148 takes part.
+        rounds: Number of fits, each but the first on self-consistent densities of the one before; by
+            default 2 for the constrained forms and 1 for the others.
+        mode: Forms of the paper: gradient, or metropolis as in the paper.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    key = name.lower().replace("_", "-")
+    if key not in TRAINED_HERE:
+        raise unknown_name("functional to train", name, TRAINED_HERE)
+    path = output or data / f"{key}.safetensors"
+    if mode not in MODES:
+        raise unknown_name("training mode", mode, MODES)
+    if key in FLAGSHIPS:
+        train_flagship(
+            "kh-nra" if key == "kh-nra" else "kh-mgga",
+            path,
+            data=data,
+            seed=seed,
+            workers=workers,
+            strict=strict,
+            rounds=N_ROUNDS if rounds is None else rounds,
+        )
+    else:
+        train_paper(
+            key,
+            path,
+            data=data,
+            seed=seed,
+            mode="metropolis" if mode == "metropolis" else "gradient",
+            rounds=1 if rounds is None else rounds,
+        )
+    return 0

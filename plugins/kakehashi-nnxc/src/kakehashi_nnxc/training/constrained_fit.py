@@ -1,0 +1,540 @@
+"""Fit the two networks of the constrained form to reaction energies on fixed densities.
+
+At self-consistency the total energy is stationary, so its change with the functional is the change of the
+exchange-correlation energy at a fixed density. There are far fewer reactions than weights, so steps of
+Levenberg-Marquardt are solved in the space of residuals. Residuals besides the reactions make the fit a sound
+one: values and second differences of N on a mesh of its inputs, differences between integration grids, and
+violations of the scaling inequalities of correlation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from kakehashi_core.contracts import XCFamily
+from kakehashi_nnxc import r2scan
+from kakehashi_nnxc._units import HARTREE_IN_KCAL_PER_MOL
+from kakehashi_nnxc.constrained_form import (
+    N_INPUTS,
+    correlation_term,
+    near_region,
+    network,
+    parameter_shapes,
+    terms,
+)
+from kakehashi_nnxc.training.flagship_data import TrainingReaction
+
+LOWEST_DENSITY = 1e-8
+MERGING = {"exchange": 40.0, "correlation": 28.0}
+"""Cells per unit of an input in which points are merged. Merging keeps sum and first moments of the
+amplitudes; energies change by 1e-3 kcal/mol, and a fit is six times faster."""
+
+FINE = 4.0
+"""Factor on ``MERGING`` for grid pairs, whose differences are that small."""
+
+GRID_TOLERANCE = 0.005
+"""Difference between two grids (kcal/mol) that counts as one residual."""
+
+SCALING_TOLERANCE = 2e-4
+"""Violation of a scaling condition (hartree per electron) that counts as one residual."""
+
+NETS = ("exchange", "correlation")
+MAX_TRIALS = 7
+NEGLIGIBLE_GAIN = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Species:
+    """A fixed density as the networks see it.
+
+    Attributes:
+        inputs: Net to (n_points, n_inputs), float32.
+        amplitudes: Net to (n_points,), change of the energy for N = 1, quadrature weight included, hartree.
+        base_energy: Total energy with N = 0, hartree.
+    """
+
+    inputs: Mapping[str, torch.Tensor]
+    amplitudes: Mapping[str, torch.Tensor]
+    base_energy: float
+
+    @classmethod
+    def from_density(
+        cls, density: Mapping[str, Any], family: XCFamily = "MGGA", *, refinement: float = 1.0
+    ) -> Species:
+        """Build from an entry of ``fixed_densities.load_densities``.
+
+        The energy with N = 0 is that of r2SCAN at this density; for densities of another functional the
+        difference on the stored points is taken.
+
+        Args:
+            density: The arrays.
+            family: Form.
+            refinement: Factor on the number of cells per unit in which points are merged.
+        """
+        spin: Literal[0, 1] = 1 if int(density["spin"]) else 0
+        variables = torch.from_numpy(np.ascontiguousarray(density["variables"]))
+        weights = torch.from_numpy(np.ascontiguousarray(density["weights"]))
+        total = variables[0] if spin == 0 else variables[0] + variables[1]
+        keep = total > LOWEST_DENSITY
+        variables, weights = variables[:, keep].clone(), weights[keep]
+        if spin == 1:
+            variables[:2].clamp_min_(1e-12)
+        near = None
+        if family == "NONLOCAL":
+            near = near_region(
+                torch.from_numpy(np.ascontiguousarray(density["near"]))[keep], total[keep]
+            )
+        exchange, correlation = terms(variables, spin, near)
+        base = sum(float((weights * t.base).sum()) for t in (*exchange, correlation))
+        inputs, amplitudes = {}, {}
+        for net, parts in (("exchange", exchange), ("correlation", [correlation])):
+            x = torch.cat([part.inputs for part in parts])
+            f = torch.cat([weights * part.amplitude for part in parts])
+            inputs[net], amplitudes[net] = _merged(x, f, refinement * MERGING[net])
+        return cls(
+            inputs=inputs,
+            amplitudes=amplitudes,
+            base_energy=float(density["total_energy"]) - float(density["xc_energy"]) + base,
+        )
+
+
+def _merged(
+    inputs: torch.Tensor, amplitudes: torch.Tensor, cells_per_unit: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    n_inputs = inputs.shape[1]
+    # N varies slowly along r_s/(1+r_s) and f_2, the first two of the correlation.
+    relative = [1.0, 1.0] if n_inputs == 2 else [0.6, 0.6, *[1.0] * (n_inputs - 2)]
+    cells = cells_per_unit * torch.tensor(relative, dtype=inputs.dtype)
+    key = torch.floor(inputs * cells).to(torch.int64)
+    _, cell = torch.unique(key, dim=0, return_inverse=True)
+    n_cells = int(cell.max()) + 1
+    weight = amplitudes.abs() + 1e-30
+    total = torch.zeros(n_cells, dtype=torch.float64).index_add_(0, cell, weight)
+    moments = torch.zeros(n_cells, n_inputs, dtype=torch.float64).index_add_(
+        0, cell, inputs * weight[:, None]
+    )
+    sums = torch.zeros(n_cells, dtype=torch.float64).index_add_(0, cell, amplitudes)
+    return (moments / total[:, None]).to(torch.float32), sums
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingCurves:
+    """Correlation per electron along r_s at fixed polarization, p and alpha.
+
+    The exact inequality E_c[n_lambda] >= lambda E_c[n] for lambda >= 1, and E_c falling with lambda, hold if
+    along every such curve r_s |e_c| rises and |e_c| falls (sufficient local conditions). Where r2SCAN itself
+    violates them slightly, it is the measure.
+
+    Attributes:
+        base: (n_curves, n_radii) |e_c| of r2SCAN, hartree.
+        amplitude: The same for the change by N = 1.
+        inputs: (n_curves, n_radii, n_inputs) of the correlation network.
+        radii: (n_radii,) bohr, ascending.
+    """
+
+    base: torch.Tensor
+    amplitude: torch.Tensor
+    inputs: torch.Tensor
+    radii: torch.Tensor
+
+    @classmethod
+    def random(cls, family: XCFamily, *, n_curves: int = 200, seed: int = 0) -> ScalingCurves:
+        """Draw curves from low to high density."""
+        rng = np.random.default_rng([seed, 5])
+        radii = np.geomspace(0.02, 60.0, 24)
+        polarization = np.where(rng.random(n_curves) < 0.5, 0.0, rng.uniform(0.0, 1.0, n_curves))
+        gradient = 10.0 ** rng.uniform(-3.0, 1.0, n_curves)
+        gradient[rng.random(n_curves) < 0.2] = 0.0
+        orbital = rng.uniform(0.0, 3.0, n_curves)
+        orbital[rng.random(n_curves) < 0.15] = 0.0
+        close = rng.uniform(-0.7, 0.7, n_curves)
+        shape = (n_curves, radii.size)
+        z, p, alpha, near = (
+            torch.from_numpy(np.repeat(x, radii.size))
+            for x in (polarization, gradient, orbital, close)
+        )
+        rs = torch.from_numpy(np.tile(radii, n_curves))
+        density = (r2scan.SEITZ / rs) ** 3
+        sigma = p * 4.0 * r2scan.FERMI_SQUARED * density ** (8.0 / 3.0)
+        weizsaecker = sigma / (8.0 * density)
+        kinetic = 0.5 * ((1.0 + z) ** (5.0 / 3.0) + (1.0 - z) ** (5.0 / 3.0))
+        uniform = r2scan.UNIFORM_KINETIC * density ** (5.0 / 3.0) * kinetic
+        tau = weizsaecker + alpha * (uniform + r2scan.ETA * weizsaecker)
+        term = correlation_term(
+            1.0 + z, 1.0 - z, density, sigma, tau, near if family == "NONLOCAL" else None
+        )
+        return cls(
+            base=(-term.base / density).reshape(shape),
+            amplitude=(-term.amplitude / density).reshape(shape),
+            inputs=term.inputs.to(torch.float32).reshape(*shape, -1),
+            radii=torch.from_numpy(radii),
+        )
+
+    def violations(self, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return non-negative violations (hartree) of both conditions between neighboring radii."""
+        flat = self.inputs.reshape(-1, self.inputs.shape[-1])
+        bend = network(parameters, "correlation", flat).to(torch.float64).reshape(self.base.shape)
+        size = self.base + self.amplitude * bend
+        rising = _shortfall(self.radii * size, self.radii * self.base) / self.radii[1:]
+        falling = _shortfall(-size, -self.base)
+        return torch.cat([rising, falling]).reshape(-1)
+
+
+def _shortfall(values: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+    """Return by how much ``values`` fall along the last axis, beyond what ``base`` does."""
+    return (base.diff(dim=-1).clamp_max(0.0) - values.diff(dim=-1)).clamp_min(0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smoothness:
+    """How strongly the networks are held near zero and near linear, as tolerances.
+
+    Attributes:
+        value: Value of N that counts as one residual.
+        bend: Second difference of N (step ``step`` in every input) that counts as one.
+        step: Step of the second differences.
+        n_mesh: Random mesh points per net.
+    """
+
+    value: float = 1.0
+    bend: float = 0.05
+    step: float = 0.1
+    n_mesh: int = 300
+
+
+def initial_parameters(
+    family: XCFamily, seed: int, *, first_layer_scale: float = 2.0
+) -> dict[str, torch.Tensor]:
+    """Draw weights; the last layer is zero, so that N = 0 and the fit starts at r2SCAN exactly.
+
+    Args:
+        family: "MGGA" or "NONLOCAL".
+        seed: Seed.
+        first_layer_scale: Standard deviation of first-layer weights; sets the length on which N varies.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parameters: dict[str, torch.Tensor] = {}
+    for name, shape in parameter_shapes(family).items():
+        net, layer, kind = name.split(".")
+        n_in = parameter_shapes(family)[f"{net}.{layer}.weight"][1]
+        draw = torch.randn(shape, generator=generator)
+        if layer == "0":
+            scale = first_layer_scale if kind == "weight" else 1.0
+        elif kind == "weight" and shape[0] > 1:
+            scale = 1.4 / n_in**0.5
+        else:
+            scale = 0.0 if kind == "weight" else 0.1 if shape[0] > 1 else 0.0
+        parameters[name] = scale * draw
+    return parameters
+
+
+class ReactionFit:
+    """Levenberg-Marquardt on reaction energies, a ``kakehashi_core.training.Trainable``.
+
+    Args:
+        species: Name to density.
+        reactions: What is fitted.
+        parameters: Start.
+        validation: Reactions that are watched, never fitted.
+        grid_pairs: One density on two grids each, built with ``refinement=FINE``: the networks should not
+            tell the grids apart.
+        family: Form.
+        smoothness: Regularization.
+        huber: Error, in tolerances, above which a reaction counts linearly.
+        damping: First Levenberg-Marquardt parameter; adapts by the ratio of actual to predicted gain.
+        seed: Seed of the mesh.
+    """
+
+    def __init__(
+        self,
+        species: Mapping[str, Species],
+        reactions: Sequence[TrainingReaction],
+        parameters: Mapping[str, torch.Tensor],
+        *,
+        validation: Sequence[TrainingReaction] = (),
+        grid_pairs: Sequence[tuple[Species, Species]] = (),
+        family: XCFamily = "MGGA",
+        smoothness: Smoothness | None = None,
+        huber: float = 3.0,
+        damping: float = 10.0,
+        seed: int = 0,
+    ) -> None:
+        self._reactions = list(reactions)
+        self._validation = list(validation)
+        self._grid_pairs = list(grid_pairs)
+        names = sorted({n for r in reactions for n in r.reaction.coefficients})
+        self._all_species = species
+        self._species = {n: species[n] for n in names}
+        self._shapes = {k: torch.Size(v) for k, v in parameter_shapes(family).items()}
+        self._huber = huber
+        self._smoothness = smoothness or Smoothness()
+        self._mesh = {net: self._mesh_of(N_INPUTS[family][net], seed) for net in NETS}
+        self._curves = ScalingCurves.random(family, seed=seed)
+        self._theta = self._flatten(parameters)
+        self._damping = damping
+        self._linearized: tuple[dict[str, float], dict[str, torch.Tensor]] | None = None
+
+    @property
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """The present weights, float32."""
+        return self._unflatten(self._theta)
+
+    def _mesh_of(self, n_inputs: int, seed: int) -> torch.Tensor:
+        """Return (3, n_mesh, n_inputs): a point between two neighbors in a random direction."""
+        rng = np.random.default_rng([seed, n_inputs])
+        points = rng.uniform(-1.0, 1.0, (self._smoothness.n_mesh, n_inputs))
+        # a_1, r_s/(1+r_s) and f_2 live between 0 and 1; a_2 and q between -1 and 1.
+        positive = [0] if n_inputs == 2 else [0, 1, 2]
+        points[:, positive] = np.abs(points[:, positive])
+        direction = rng.normal(size=points.shape)
+        direction *= self._smoothness.step / np.linalg.norm(direction, axis=1, keepdims=True)
+        mesh = np.stack([points - direction, points, points + direction])
+        return torch.as_tensor(mesh, dtype=torch.float32)
+
+    def step(self) -> dict[str, float]:
+        """Do one accepted step.
+
+        Raises:
+            StopIteration: If no step lowers the objective any more.
+        """
+        if self._linearized is None:
+            self._linearized = self._energies_with_jacobian(self._theta)
+        energies, jacobian = self._linearized
+        residual, weights = self._residual(self._theta, energies)
+        rows = torch.cat(
+            [
+                self._reaction_rows(jacobian) * weights[:, None],
+                self._grid_rows(self._theta),
+                self._mesh_jacobian(self._theta),
+                self._scaling_rows(self._theta),
+            ]
+        )
+        # Fulfilled conditions have empty rows.
+        present = rows.abs().amax(1) > 0.0
+        rows, residual = rows[present], residual[present]
+        gram = rows @ rows.T
+        identity = torch.eye(len(gram), dtype=torch.float64)
+        objective = self._objective(self._theta, energies)
+        for _ in range(MAX_TRIALS):
+            change = -rows.T @ torch.linalg.solve(gram + self._damping * identity, residual)
+            trial = self._theta + change
+            gained = objective - self._objective(trial, self._energies(trial))
+            if gained > NEGLIGIBLE_GAIN * objective:
+                predicted = float((residual**2).sum() - ((residual + rows @ change) ** 2).sum())
+                ratio = gained / max(predicted, 1e-12)
+                self._damping *= 0.3 if ratio > 0.6 else 2.0 if ratio < 0.25 else 1.0
+                self._theta = trial
+                self._linearized = None
+                return {
+                    "objective": objective - gained,
+                    "damping": self._damping,
+                    **self._mean_errors(self._reactions, self._energies(trial)),
+                }
+            self._damping *= 4.0
+        raise StopIteration
+
+    def validate(self) -> dict[str, float]:
+        """Return mean absolute errors (kcal/mol) by kind over the validation reactions."""
+        names = {n for r in self._validation for n in r.reaction.coefficients}
+        energies = {n: predicted_energy(self._all_species[n], self.parameters) for n in names}
+        errors = self._mean_errors(self._validation, energies)
+        every = [abs(r.reaction.error(energies)) for r in self._validation]
+        return {**errors, "loss": float(np.mean(every)) if every else 0.0}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return weights and damping."""
+        return {"theta": self._theta, "damping": self._damping}
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Go on from saved weights and damping."""
+        self._theta = torch.as_tensor(state["theta"], dtype=torch.float64)
+        self._damping = float(state["damping"])
+        self._linearized = None
+
+    def errors(self) -> dict[str, float]:
+        """Return reaction name to calculated minus reference value, kcal/mol, of the fitted reactions."""
+        return self._errors(self._energies(self._theta))
+
+    def _mean_errors(
+        self, reactions: Sequence[TrainingReaction], energies: Mapping[str, float]
+    ) -> dict[str, float]:
+        kinds: dict[str, list[float]] = {}
+        for r in reactions:
+            kinds.setdefault(r.kind, []).append(abs(r.reaction.error(energies)))
+        return {kind: float(np.mean(values)) for kind, values in kinds.items()}
+
+    def _errors(self, energies: Mapping[str, float]) -> dict[str, float]:
+        return {r.reaction.name: r.reaction.error(energies) for r in self._reactions}
+
+    def _scaled_errors(self, energies: Mapping[str, float]) -> torch.Tensor:
+        return torch.tensor(
+            [r.reaction.error(energies) / r.tolerance for r in self._reactions], dtype=torch.float64
+        )
+
+    def _residual(
+        self, theta: torch.Tensor, energies: Mapping[str, float]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        errors = self._scaled_errors(energies)
+        weights = (self._huber / errors.abs().clamp_min(self._huber)).sqrt()
+        return torch.cat([errors * weights, self._held(theta)]), weights
+
+    def _objective(self, theta: torch.Tensor, energies: Mapping[str, float]) -> float:
+        size = self._scaled_errors(energies).abs()
+        h = self._huber
+        robust = torch.where(size <= h, size**2, 2.0 * h * size - h**2)
+        return float(robust.sum() + (self._held(theta) ** 2).sum())
+
+    def _held(self, theta: torch.Tensor) -> torch.Tensor:
+        """Return all residuals but those of the reactions."""
+        return torch.cat(
+            [self._grid_residual(theta), self._mesh_residual(theta), self._scaling_residual(theta)]
+        )
+
+    def _grid_residual(self, theta: torch.Tensor) -> torch.Tensor:
+        parameters = self._unflatten(theta)
+        with torch.no_grad():
+            return torch.tensor(
+                [
+                    float(_network_energy(a, parameters) - _network_energy(b, parameters))
+                    * (HARTREE_IN_KCAL_PER_MOL / GRID_TOLERANCE)
+                    for a, b in self._grid_pairs
+                ],
+                dtype=torch.float64,
+            )
+
+    def _grid_rows(self, theta: torch.Tensor) -> torch.Tensor:
+        rows = []
+        for a, b in self._grid_pairs:
+            leaves = {k: v.requires_grad_(True) for k, v in self._unflatten(theta).items()}
+            difference = _network_energy(a, leaves) - _network_energy(b, leaves)
+            gradients = torch.autograd.grad(difference, list(leaves.values()))
+            rows.append(torch.cat([g.reshape(-1) for g in gradients]).to(torch.float64))
+        if not rows:
+            return torch.zeros(0, theta.numel(), dtype=torch.float64)
+        return torch.stack(rows) * (HARTREE_IN_KCAL_PER_MOL / GRID_TOLERANCE)
+
+    def _reaction_rows(self, jacobian: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return torch.stack(
+            [
+                torch.stack([c * jacobian[n] for n, c in r.reaction.coefficients.items()]).sum(0)
+                * (HARTREE_IN_KCAL_PER_MOL / r.tolerance)
+                for r in self._reactions
+            ]
+        )
+
+    def _mesh_rows(self, parameters: Mapping[str, torch.Tensor], net: str) -> torch.Tensor:
+        left, middle, right = (network(parameters, net, points) for points in self._mesh[net])
+        scale = 1.0 / self._smoothness.n_mesh**0.5
+        bend = (left - 2.0 * middle + right) * (scale / self._smoothness.bend)
+        return torch.cat([middle * (scale / self._smoothness.value), bend])
+
+    def _scaling_residual(self, theta: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return self._curves.violations(self._unflatten(theta)) / SCALING_TOLERANCE
+
+    def _scaling_rows(self, theta: torch.Tensor) -> torch.Tensor:
+        """Return rows of all conditions; zero where one is fulfilled."""
+        leaves = {k: v.requires_grad_(True) for k, v in self._unflatten(theta).items()}
+        violations = self._curves.violations(leaves) / SCALING_TOLERANCE
+        rows = torch.zeros(len(violations), theta.numel(), dtype=torch.float64)
+        active = torch.nonzero(violations.detach() > 0.0).squeeze(-1)
+        if len(active) == 0:
+            return rows
+        gradients = torch.autograd.grad(
+            violations[active],
+            list(leaves.values()),
+            torch.eye(len(active), dtype=torch.float64),
+            is_grads_batched=True,
+            allow_unused=True,
+        )
+        rows[active] = torch.cat(
+            [
+                torch.zeros(len(active), leaf.numel(), dtype=torch.float64)
+                if gradient is None
+                else gradient.reshape(len(active), -1).to(torch.float64)
+                for gradient, leaf in zip(gradients, leaves.values(), strict=True)
+            ],
+            dim=1,
+        )
+        return rows
+
+    def _mesh_residual(self, theta: torch.Tensor) -> torch.Tensor:
+        parameters = self._unflatten(theta)
+        with torch.no_grad():
+            return torch.cat([self._mesh_rows(parameters, net) for net in NETS]).to(torch.float64)
+
+    def _mesh_jacobian(self, theta: torch.Tensor) -> torch.Tensor:
+        leaves = {k: v.requires_grad_(True) for k, v in self._unflatten(theta).items()}
+        rows = []
+        for net in NETS:
+            values = self._mesh_rows(leaves, net)
+            names = [k for k in leaves if k.startswith(net)]
+            gradients = torch.autograd.grad(
+                values,
+                [leaves[k] for k in names],
+                torch.eye(len(values)),
+                is_grads_batched=True,
+            )
+            by_name = dict(zip(names, gradients, strict=True))
+            rows.append(
+                torch.cat(
+                    [
+                        by_name[k].reshape(len(values), -1)
+                        if k in by_name
+                        else torch.zeros(len(values), leaves[k].numel())
+                        for k in leaves
+                    ],
+                    dim=1,
+                )
+            )
+        return torch.cat(rows).to(torch.float64)
+
+    def _energies(self, theta: torch.Tensor) -> dict[str, float]:
+        parameters = self._unflatten(theta)
+        with torch.no_grad():
+            return {n: predicted_energy(s, parameters) for n, s in self._species.items()}
+
+    def _energies_with_jacobian(
+        self, theta: torch.Tensor
+    ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+        energies, jacobian = {}, {}
+        for name, species in self._species.items():
+            leaves = {k: v.requires_grad_(True) for k, v in self._unflatten(theta).items()}
+            total = _network_energy(species, leaves)
+            gradients = torch.autograd.grad(total, list(leaves.values()))
+            jacobian[name] = torch.cat([g.reshape(-1) for g in gradients]).to(torch.float64)
+            energies[name] = species.base_energy + float(total.detach())
+        return energies, jacobian
+
+    def _flatten(self, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return torch.cat([parameters[k].to(torch.float64).reshape(-1) for k in self._shapes])
+
+    def _unflatten(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
+        parts = torch.split(theta, [shape.numel() for shape in self._shapes.values()])
+        return {
+            k: part.reshape(shape).to(torch.float32)
+            for (k, shape), part in zip(self._shapes.items(), parts, strict=True)
+        }
+
+
+def predicted_energy(species: Species, parameters: Mapping[str, torch.Tensor]) -> float:
+    """Return the total energy (hartree) of a fixed density."""
+    with torch.no_grad():
+        return species.base_energy + float(_network_energy(species, parameters))
+
+
+def _network_energy(species: Species, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    # float32 networks, float64 sums: the error of a total energy stays below 1e-6 hartree.
+    parts = [
+        (
+            network(parameters, net, species.inputs[net]).to(torch.float64)
+            * species.amplitudes[net]
+        ).sum()
+        for net in NETS
+    ]
+    return parts[0] + parts[1]

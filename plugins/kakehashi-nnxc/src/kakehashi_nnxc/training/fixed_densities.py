@@ -1,0 +1,151 @@
+"""Fixed densities of the training species, computed once and kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kakehashi_core.ensembles import run_ensemble
+from kakehashi_nnxc.constrained_form import KERNEL, load_functional
+from kakehashi_nnxc.molecular_calculations import as_json, from_json, kohn_sham
+from kakehashi_nnxc.reaction_sets.reactions import Molecule
+
+if TYPE_CHECKING:
+    from kakehashi_pyscf.fixed_densities import FixedDensity
+
+BASE_FUNCTIONAL = "r2scan"
+CONVERGENCE = 1e-8
+POINT_GRID_LEVEL = 1
+"""Level of the stored points: only differences between functionals are taken on it, its error cancels."""
+
+
+def compute_density(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Converge one species and return its density as arrays.
+
+    Args:
+        request: "molecule" (see ``molecular_calculations.as_json``), "basis", and "functional": a name that
+            libxc or the registry knows, or {"weights": path, "sha256": digest} of a flagship checkpoint;
+            "kernel", if true, asks for the near-region density too.
+
+    Returns:
+        "variables" (n_var, n_points), "weights" (n_points,), "spin", "xc_energy" of the functional on these
+        points, "near" (n_points,) the convolved density if asked for, "total_energy" and "rest_energy"
+        (without exchange-correlation) of the calculation, "cycles" and "method" of the SCF, atomic units.
+    """
+    import kakehashi_pyscf as kp
+
+    functional = request["functional"]
+    if not isinstance(functional, str):
+        functional = load_functional(functional["weights"])
+    mf = kohn_sham(from_json(request["molecule"]), functional, basis=request["basis"])
+    mf.conv_tol = CONVERGENCE
+    report = kp.converge(mf)
+    near = bool(request.get("kernel"))
+    density = kp.fixed_density(mf, grid_level=POINT_GRID_LEVEL, kernel=KERNEL if near else None)
+    return {
+        **_split(density, near=near),
+        "xc_energy": density.xc_energy,
+        "total_energy": float(mf.e_tot),
+        "rest_energy": density.energy_rest,
+        "cycles": report.n_iterations,
+        "method": report.method,
+    }
+
+
+def compute_on_grids(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Converge one species with r2SCAN and return its density on several grids.
+
+    Args:
+        request: As for ``compute_density``, with "levels" in addition.
+
+    Returns:
+        Level (as text) to a dictionary like that of ``compute_density``, energies left out.
+    """
+    import kakehashi_pyscf as kp
+
+    mf = kohn_sham(from_json(request["molecule"]), BASE_FUNCTIONAL, basis=request["basis"])
+    kp.converge(mf)
+    near = bool(request.get("kernel"))
+    grids: dict[str, Any] = {}
+    for level in request["levels"]:
+        density = kp.fixed_density(mf, grid_level=level, kernel=KERNEL if near else None)
+        grids[str(level)] = {**_split(density, near=near), "total_energy": 0.0, "xc_energy": 0.0}
+    return grids
+
+
+def _split(density: FixedDensity, *, near: bool) -> dict[str, Any]:
+    n_local = 7 if density.spin else 3
+    return {
+        **({"near": density.variables[n_local]} if near else {}),
+        "variables": density.variables[:n_local],
+        "weights": density.weights,
+        "spin": density.spin,
+    }
+
+
+def load_grids(
+    molecules: Sequence[Molecule],
+    directory: Path,
+    *,
+    levels: Sequence[int],
+    basis: str,
+    kernel: bool = False,
+    executor: Executor | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Return species to level to arrays; see ``load_densities``."""
+    results = run_ensemble(
+        compute_on_grids,
+        [
+            {
+                "molecule": as_json(m),
+                "basis": basis,
+                "levels": list(levels),
+                **({"kernel": True} if kernel else {}),
+            }
+            for m in molecules
+        ],
+        directory=directory,
+        executor=executor,
+        description="densities on several grids",
+    )
+    return dict(zip([m.name for m in molecules], results, strict=True))
+
+
+def load_densities(
+    molecules: Sequence[Molecule],
+    directory: Path,
+    *,
+    functional: str | Mapping[str, str] = BASE_FUNCTIONAL,
+    basis: str,
+    kernel: bool = False,
+    executor: Executor | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Return species to arrays; whatever is not on disk in ``directory`` yet is computed.
+
+    Args:
+        molecules: Species with unique names.
+        directory: Where results are kept.
+        functional: As in ``compute_density``.
+        basis: Orbital basis.
+        kernel: Whether the near-region density is wanted.
+        executor: Runs the calculations; None for one after the other in this process.
+    """
+    stored = functional if isinstance(functional, str) else dict(functional)
+    results = run_ensemble(
+        compute_density,
+        [
+            {
+                "molecule": as_json(m),
+                "basis": basis,
+                "functional": stored,
+                **({"kernel": True} if kernel else {}),
+            }
+            for m in molecules
+        ],
+        directory=directory,
+        executor=executor,
+        description="densities",
+    )
+    return dict(zip([m.name for m in molecules], results, strict=True))
