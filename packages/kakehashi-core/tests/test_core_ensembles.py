@@ -245,9 +245,11 @@ def test_killed_workers_lose_only_their_own_tasks(
 
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from kakehashi_core.ensembles import run_ensemble
+# A shell that started the tests in the background made them ignore SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, sys.argv[2])
 from slow_task import slow
 run_ensemble(slow, list(range(40)), directory=sys.argv[1])

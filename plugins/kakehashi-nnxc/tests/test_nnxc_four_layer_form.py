@@ -152,7 +152,7 @@ def test_it_satisfies_the_contract():
     near_region = seeded_functional("NONLOCAL")
     assert isinstance(near_region, NonlocalXCFunctional)
     assert near_region.convolution(0.2) == pytest.approx(math.exp(-1), abs=1e-3)
-    assert near_region.max_deriv == 1
+    assert near_region.max_deriv == 2
 
 
 def test_the_smooth_floor_of_the_convolved_density():

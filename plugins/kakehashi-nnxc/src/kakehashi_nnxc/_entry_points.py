@@ -84,7 +84,7 @@ def _four_layer(name: str, family: XCFamily, summary: str) -> XCSpec:
         samples=("H2O", "NH2"),
         family=family,
         hybrid=0.0,
-        max_deriv=1 if family == "NONLOCAL" else 2,
+        max_deriv=2,
     )
 
 
@@ -108,7 +108,7 @@ def _constrained(name: str, family: XCFamily, summary: str) -> XCSpec:
         samples=("H2O", "NH2"),
         family=family,
         hybrid=0.0,
-        max_deriv=1 if family == "NONLOCAL" else 2,
+        max_deriv=2,
     )
 
 

@@ -85,6 +85,7 @@ class FourLayerFunctional:
     """
 
     hybrid = 0.0
+    max_deriv = 2
     convolution: GaussianKernel
 
     def __init__(
@@ -99,7 +100,6 @@ class FourLayerFunctional:
     ) -> None:
         self.name = name
         self.family: XCFamily = family
-        self.max_deriv = 1 if family == "NONLOCAL" else 2
         if family == "NONLOCAL":
             self.convolution = GaussianKernel.exponential(CONVOLUTION_LENGTH)
         self.activation: Activation = activation
