@@ -103,14 +103,16 @@ def run(mf: Any) -> float:
     return energy
 
 
-def check_closed_shell_methods(mol: Any, prepare: Prepare) -> None:
-    """Check that RKS, UKS and GKS give one energy for a closed shell."""
+def check_closed_shell_methods(
+    mol: Any, prepare: Prepare, *, methods: Sequence[str] = ("RKS", "UKS", "GKS")
+) -> None:
+    """Check that several Kohn-Sham methods give one energy for a closed shell."""
     require(mol.spin == 0, f"a closed shell is needed, got spin {mol.spin}")
-    energies = {name: run(kohn_sham(mol, prepare, method=name)) for name in ("RKS", "UKS", "GKS")}
+    energies = {name: run(kohn_sham(mol, prepare, method=name)) for name in methods}
     spread = max(energies.values()) - min(energies.values())
     require(
         spread <= tolerance("scf_equivalence"),
-        f"RKS, UKS and GKS of a closed shell differ by {spread:.1e} hartree: {energies}; the spin-0 "
+        f"{', '.join(methods)} of a closed shell differ by {spread:.1e} hartree: {energies}; the spin-0 "
         "and spin-1 forms of the functional disagree, or its non-collinear use fails",
     )
 
