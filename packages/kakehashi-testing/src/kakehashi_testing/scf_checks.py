@@ -112,7 +112,8 @@ def check_closed_shell_methods(
     spread = max(energies.values()) - min(energies.values())
     require(
         spread <= tolerance("scf_equivalence"),
-        f"{', '.join(methods)} of a closed shell differ by {spread:.1e} hartree: {energies}; the spin-0 "
+        f"{', '.join(methods[:-1])} and {methods[-1]} of a closed shell differ by {spread:.1e} hartree: "
+        f"{energies}; the spin-0 "
         "and spin-1 forms of the functional disagree, or its non-collinear use fails",
     )
 
