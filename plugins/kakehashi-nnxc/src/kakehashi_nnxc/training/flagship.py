@@ -26,6 +26,8 @@ from kakehashi_nnxc.molecular_calculations import BASIS
 from kakehashi_nnxc.reaction_sets import Molecule, molecular_identity
 from kakehashi_nnxc.training.constrained_fit import (
     FINE,
+    GRID_TOLERANCE,
+    SCALING_TOLERANCE,
     ReactionFit,
     Smoothness,
     Species,
@@ -39,6 +41,7 @@ from kakehashi_nnxc.training.flagship_data import (
     TrainingReaction,
     training_reactions,
 )
+from kakehashi_nnxc.training.label_molecules import EQUILIBRIUM, SADDLES
 
 logger = logging.getLogger(__name__)
 
@@ -160,6 +163,7 @@ def _config(
         "densities": functional if isinstance(functional, str) else functional["sha256"],
         "smoothness": [SMOOTHNESS.value, SMOOTHNESS.bend, SMOOTHNESS.step, SMOOTHNESS.n_mesh],
         "first_layer_scale": FIRST_LAYER_SCALE,
+        "tolerances": [GRID_TOLERANCE, SCALING_TOLERANCE],
     }
 
 
@@ -185,14 +189,17 @@ def _manifest(
         if not molecules[n].is_atom
     )
     spec = {"kh-mgga": _entry_points.kh_mgga, "kh-nra": _entry_points.kh_nra}[name]()
-    counts = ", ".join(f"{len(values)} {kind}s" for kind, values in kinds.items())
+    words = {"atomization": "atomization energies", "barrier": "barriers"}
+    words["ionization"] = "ionization potentials of atoms"
+    counts = ", ".join(f"{len(values)} {words[kind]}" for kind, values in kinds.items())
+    own = sum(r.reaction.name in {*EQUILIBRIUM, *SADDLES} for r in reactions)
     card = ModelCard(
         name=name,
         version="0.1.0",
         summary=spec.summary,
         training_data=(
             f"{counts} outside AE148 (W4-11, alkanes, platonic hydrocarbons and barriers from MGCDB84 and "
-            f"GMTKN55; own CCSD(T) labels), on fixed {BASIS} densities, {rounds} rounds"
+            f"GMTKN55; {own} with CCSD(T) labels of our own), on fixed {BASIS} densities, rounds: {rounds}"
             f"{'; no barrier with a molecule of AE148' if strict else ''}"
         ),
         domain=spec.domain,
