@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pyscf import dft
 from pyscf.dft import libxc
+from scipy.spatial.transform import Rotation
 
 from kakehashi_pyscf import fixed_density
 from kakehashi_pyscf.density_variables import rho_from_variables
@@ -41,3 +42,24 @@ def test_an_unconverged_calculation_is_refused(water):
     mf.kernel()
     with pytest.raises(ValueError, match="not converged"):
         fixed_density(mf)
+
+
+def test_turned_grid_is_that_of_the_turned_molecule(radical):
+    """Oracle: SCF of the turned molecule, which differs in second order of the grid noise only."""
+    mf = dft.UKS(radical, xc="r2scan")
+    mf.grids.level = 1
+    mf.run(conv_tol=1e-11)
+    rotation = Rotation.random(random_state=3).as_matrix()
+    positions = radical.atom_coords() @ rotation.T
+    turned = dft.UKS(radical.set_geom_(positions, unit="Bohr", inplace=False), xc="r2scan")
+    turned.grids.level = 1
+    turned.run(conv_tol=1e-11)
+    density = fixed_density(mf, rotation=rotation)
+    energy = density.xc_energy + density.energy_rest
+    assert abs(energy - turned.e_tot) < 0.02 * abs(turned.e_tot - mf.e_tot)
+
+
+def test_a_matrix_that_is_no_rotation_is_refused(water):
+    mf = dft.RKS(water, xc="lda").run()
+    with pytest.raises(ValueError, match="orthogonal"):
+        fixed_density(mf, rotation=2.0 * np.eye(3))

@@ -70,6 +70,16 @@ class GoodFastPath(Good):
             (gradient,) = torch.autograd.grad(energy.sum(), x)
         return energy.detach(), gradient
 
+    def exc_vxc_fxc(
+        self, variables: torch.Tensor, spin: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        with torch.enable_grad():
+            x = variables.detach().requires_grad_(True)
+            energy = self.energy_density(x, spin)
+            (first,) = torch.autograd.grad(energy.sum(), x, create_graph=True)
+            rows = [torch.autograd.grad(row.sum(), x, retain_graph=True)[0] for row in first]
+        return energy.detach(), first.detach(), torch.stack(rows)
+
 
 class WrongFastPath(GoodFastPath):
     fault = 1e-6
@@ -79,6 +89,49 @@ class WrongFastPath(GoodFastPath):
         gradient = gradient.clone()
         gradient[-1] *= 1.0 + self.fault
         return energy, gradient
+
+
+class WrongSecondFastPath(GoodFastPath):
+    """One entry of the second derivatives is off."""
+
+    fault = 1e-6
+
+    def exc_vxc_fxc(
+        self, variables: torch.Tensor, spin: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        energy, first, second = super().exc_vxc_fxc(variables, spin)
+        second[-1, -1] *= 1.0 + self.fault
+        return energy, first, second
+
+
+class OneTriangle(GoodFastPath):
+    """Leaves the lower triangle empty."""
+
+    def exc_vxc_fxc(
+        self, variables: torch.Tensor, spin: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        energy, first, second = super().exc_vxc_fxc(variables, spin)
+        return energy, first, second.permute(2, 0, 1).triu().permute(1, 2, 0)
+
+
+class PackedTriangle(GoodFastPath):
+    """Returns the upper triangle as one axis, as PySCF keeps it."""
+
+    def exc_vxc_fxc(
+        self, variables: torch.Tensor, spin: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        energy, first, second = super().exc_vxc_fxc(variables, spin)
+        upper = torch.triu_indices(len(variables), len(variables))
+        return energy, first, second[upper[0], upper[1]]
+
+
+class WrongFirstOfSecondFastPath(WrongFastPath):
+    """Its ``exc_vxc_fxc`` repeats the mistake of its ``exc_vxc``."""
+
+    def exc_vxc_fxc(
+        self, variables: torch.Tensor, spin: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return *self.exc_vxc(variables, spin), super().exc_vxc_fxc(variables, spin)[2]
 
 
 class DetachedTau(Good):

@@ -18,6 +18,7 @@ WITH_SPIN: tuple[Callable[..., None], ...] = (
     conformance.check_fxc,
     conformance.check_third_derivative,
     conformance.check_fast_path,
+    conformance.check_second_fast_path,
     conformance.check_vanishing_density,
     conformance.check_points_independent,
     conformance.check_input_untouched,
@@ -55,6 +56,22 @@ def test_a_right_functional_passes_spin_checks(faulty: ModuleType, check: Any) -
         (conformance.check_fxc, "WrongSecondDerivative", "second derivative with respect to rho"),
         (conformance.check_third_derivative, "WrongThirdDerivative", "third derivative.*not match"),
         (conformance.check_fast_path, "WrongFastPath", "exc_vxc derivative with respect to tau"),
+        (
+            conformance.check_second_fast_path,
+            "WrongSecondFastPath",
+            r"exc_vxc_fxc second derivative with respect to tau(_b)? and tau(_b)?",
+        ),
+        (
+            conformance.check_second_fast_path,
+            "OneTriangle",
+            r"second derivative with respect to \w+ and rho.*instead of",
+        ),
+        (conformance.check_second_fast_path, "PackedTriangle", r"must return \((3, 3|7, 7), 150\)"),
+        (
+            conformance.check_second_fast_path,
+            "WrongFirstOfSecondFastPath",
+            "exc_vxc_fxc derivative with respect to tau",
+        ),
         (conformance.check_vanishing_density, "NanAtZero", r"not finite at \d+ of 120 points"),
         (
             conformance.check_vanishing_density,
@@ -99,6 +116,6 @@ def test_mistakes_of_high_order_are_invisible_below(faulty: ModuleType, name: st
 
 
 def test_the_public_names_are_pinned() -> None:
-    assert len(conformance.__all__) == len(set(conformance.__all__)) == 22
+    assert len(conformance.__all__) == len(set(conformance.__all__)) == 23
     for name in conformance.__all__:
         assert getattr(conformance, name) is not None

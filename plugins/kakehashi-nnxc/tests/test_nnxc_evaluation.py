@@ -213,6 +213,16 @@ def test_energies_are_those_of_plain_pyscf(tmp_path):
     assert result.versions["pyscf"]
 
 
+def test_energies_beside_are_upper_bounds_of_the_self_consistent_ones(tmp_path):
+    """Oracle: the variational principle (LDA and PBE densities differ by some mHa), and the SCF of PBE."""
+    lda, pbe = (evaluated_functional(name) for name in ("lda,vwn", "pbe"))
+    of_lda, of_pbe = evaluate(REACTIONS, [lda, pbe], SETTINGS, directory=tmp_path, beside=[pbe])
+    for species, energy in of_pbe.energies.items():
+        assert of_pbe.energies_beside("pbe")[species] == pytest.approx(energy, abs=1e-8)
+        assert -1e-8 < of_lda.energies_beside("pbe")[species] - energy < 5e-3
+    assert of_lda.energies_beside("pbe") != of_pbe.energies_beside("pbe")
+
+
 def test_processes_give_the_same_energies(tmp_path):
     """Oracle: the same two species in this process, 1e-9 hartree."""
     small = REACTIONS.only(("H2",))

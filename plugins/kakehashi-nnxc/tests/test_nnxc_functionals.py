@@ -12,18 +12,30 @@ import torch
 
 from kakehashi_core import registry
 from kakehashi_core.checkpoints import load_checkpoint
-from kakehashi_core.errors import CheckpointError
+from kakehashi_core.errors import CheckpointError, InvalidInputError
 from kakehashi_nnxc import _entry_points, demo
 from kakehashi_nnxc.descriptors import DESCRIPTORS
 from kakehashi_nnxc.four_layer_form import parameter_shapes
 from kakehashi_nnxc.functionals import weight_path
 
 FAMILIES = {"nn-lsda": "LDA", "nn-gga": "GGA", "nn-mgga": "MGGA", "nn-nra": "NONLOCAL"}
+REGISTERED = (*FAMILIES, "kh-mgga")
 MOLECULES = ("H2O", "NH3", "NO")
 
 
 def weight_file(name: str) -> Path:
     return Path(str(resources.files("kakehashi_nnxc"))) / weight_path(name)
+
+
+def random_variables(name: str, n_points: int) -> torch.Tensor:
+    """Closed-shell variables of valence densities."""
+    n_rows = {"LDA": 1, "GGA": 2, "MGGA": 3, "NONLOCAL": 4}[FAMILIES.get(name, "MGGA")]
+    generator = torch.Generator().manual_seed(5)
+    n = 10.0 ** (2.0 * torch.rand(n_points, generator=generator, dtype=torch.float64) - 2.0)
+    shares = torch.rand(2, n_points, generator=generator, dtype=torch.float64)
+    sigma = shares[0] * n ** (8.0 / 3.0)
+    tau = sigma / (8.0 * n) + (0.5 + shares[1]) * n ** (5.0 / 3.0)
+    return torch.stack([n, sigma, tau, 0.2 * n])[:n_rows]
 
 
 def manifest(name: str) -> dict:
@@ -41,6 +53,32 @@ def test_spec_and_functional_agree(name):
     assert functional.card is not None
     assert functional.card.domain.elements == spec.domain.elements
     assert hasattr(functional, "convolution") == (name == "nn-nra")
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_device_is_an_option_of_loading(name):
+    """Oracle: the same functional loaded without the option, bit by bit."""
+    variables = random_variables(name, 50)
+    default, chosen = registry.load("xc", name), registry.load("xc", name, device="cpu")
+    assert default.device == chosen.device == "cpu"
+    assert torch.equal(chosen.energy_density(variables, 0), default.energy_density(variables, 0))
+    with pytest.raises(InvalidInputError, match="unknown device 'gpu'"):
+        registry.load("xc", name, device="gpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", REGISTERED)
+def test_loaded_on_a_gpu(name):
+    """Oracle: the same functional on the CPU, relative 1e-10; it takes points from either side."""
+    variables = random_variables(name, 200)
+    expected = registry.load("xc", name).energy_density(variables, 0)
+    functional = registry.load("xc", name, device="cuda")
+    assert functional.device == "cuda:0"
+    found = functional.energy_density(variables.to(functional.device), 0)
+    assert found.device.type == "cuda"
+    assert expected.abs().max() > 1e-3
+    assert torch.allclose(found.cpu(), expected, rtol=1e-10, atol=0.0)
+    assert torch.equal(functional.energy_density(variables, 0), expected)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pyscf.dft import numint
 from kakehashi_core import registry
 from kakehashi_core.contracts import XCFunctional
 from kakehashi_core.errors import DomainWarning, InvalidInputError, UnsupportedError
-from kakehashi_pyscf.convolved_density import auxiliary_basis
+from kakehashi_pyscf.auxiliary_bases import auxiliary_basis
 from kakehashi_pyscf.functional_library import (
     REGISTRY_LIBRARY,
     FunctionalLibrary,
@@ -108,7 +108,8 @@ class FunctionalMixin:
         name = cast(Any, self).xc
         raise UnsupportedError(
             f"to_gpu() would silently drop the functional {name!r}: gpu4pyscf evaluates functionals with "
-            "its own library. Run on the CPU; a GPU path does not exist yet"
+            "its own library. Stay on the CPU; the functional alone is evaluated on a GPU if it was loaded "
+            "with device='cuda'"
         )
 
 

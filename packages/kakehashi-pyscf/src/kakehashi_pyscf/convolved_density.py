@@ -8,9 +8,7 @@ know the grid at all.
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,19 +17,20 @@ import scipy.linalg
 from pyscf import gto, lib
 from pyscf.df import addons, incore
 from pyscf.dft import gen_grid
-from pyscf.lib.exceptions import BasisNotFoundError
 
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.gaussian_kernels import GaussianKernel
+from kakehashi_pyscf.auxiliary_bases import (
+    AUXBASIS,
+    AuxiliaryBasis,
+    auxiliary_basis,
+    convolved_basis,
+    function_atoms,
+    shell_blocks,
+    spherical,
+)
 
 FloatArray = npt.NDArray[np.float64]
-AuxiliaryBasis = str | Mapping[str, object]
-
-AUXBASIS = "def2-universal-jkfit"
-"""The auxiliary basis that the numbers of non-local functionals are defined with."""
-
-MAX_PRIMITIVES = 32
-"""Primitives per shell; PySCF's grid evaluator has fixed buffers of NPRIMAX = 40."""
 
 _LINEAR_DEPENDENCE = 1e-10
 _BLOCK_BYTES = 64e6
@@ -69,7 +68,7 @@ class FittedConvolution:
             0.0  # a range-separated hybrid may be at work around us
         )
         self.integral_auxmol = addons.make_auxmol(self._mol, auxiliary_basis(mol, auxbasis))
-        self.auxmol = _spherical(self.integral_auxmol)
+        self.auxmol = spherical(self.integral_auxmol)
         self._metric = _Metric(self.auxmol.intor("int2c2e"))
         self._convolved, self._source = convolved_basis(self.auxmol, kernel)
         self.n_functions = int(self._source.size)
@@ -171,6 +170,79 @@ class FittedConvolution:
         return function_atoms(self.auxmol)[self._source]
 
 
+class ConvolvedBasisOnGrid:
+    """Values of the convolved basis at points, kept if memory allows, else computed again.
+
+    Args:
+        fitted: Has the basis.
+        coords: (n_points, 3), bohr.
+        cache_bytes: Keep the values if they need no more than this.
+
+    Attributes:
+        fitted: As given.
+        n_points: Number of points.
+        block_points: How many points to ask for at once.
+        kept: (n_functions, n_points) or None.
+    """
+
+    def __init__(
+        self, fitted: FittedConvolution, coords: FloatArray, cache_bytes: float = 0.0
+    ) -> None:
+        self.fitted = fitted
+        self.n_points = coords.shape[0]
+        self.block_points = point_block(fitted.n_functions)
+        self.kept: FloatArray | None = None
+        self._coords = coords.copy()
+        self._last: tuple[slice, FloatArray] | None = None
+        if 8.0 * fitted.n_functions * self.n_points <= cache_bytes:
+            kept = np.empty((fitted.n_functions, self.n_points))
+            for start, stop in lib.prange(0, self.n_points, self.block_points):
+                kept[:, start:stop] = fitted.evaluate(coords[start:stop]).T
+            self.kept, self.block_points = kept, self.n_points
+
+    def is_for(self, fitted: FittedConvolution, coords: FloatArray) -> bool:
+        """Return whether this object belongs to this fit and these points."""
+        return self.fitted is fitted and np.array_equal(self._coords, coords)
+
+    def block(self, points: slice) -> FloatArray:
+        """Return (n_functions, n_points) on a block."""
+        if self.kept is not None:
+            return self.kept[:, points]
+        if self._last is None or self._last[0] != points:
+            self._last = (points, self.fitted.evaluate(self._coords[points]).T)
+        return self._last[1]
+
+
+class FittedDensity:
+    """The convolution of one density, see ``kakehashi_pyscf.density_pass.ConvolvedDensity``."""
+
+    def __init__(self, basis: ConvolvedBasisOnGrid, dm: FloatArray) -> None:
+        self._basis = basis
+        self.block_points = basis.block_points
+        self._coefficients = basis.fitted.spread(basis.fitted.fit(dm))
+        self._gradient = np.zeros(basis.fitted.n_functions)
+
+    def everywhere(self) -> FloatArray:
+        """Return R at all points."""
+        out = np.empty(self._basis.n_points)
+        for start, stop in lib.prange(0, out.size, self.block_points):
+            out[start:stop] = self.values(slice(start, stop))
+        return out
+
+    def values(self, points: slice) -> FloatArray:
+        """Return R on a block."""
+        return self._coefficients @ self._basis.block(points)
+
+    def collect(self, points: slice, gradient: FloatArray) -> None:
+        """Take the derivative of an energy with respect to R on a block."""
+        self._gradient += self._basis.block(points) @ gradient
+
+    def potential(self) -> FloatArray:
+        """Return the derivative of that energy with respect to the density matrix."""
+        fitted = self._basis.fitted
+        return fitted.potential(fitted.adjoint(fitted.gather(self._gradient)))
+
+
 class _Metric:
     """The Coulomb metric V; solves V x = b, without the null space if there is one."""
 
@@ -187,28 +259,6 @@ class _Metric:
         if self._inverse is not None:
             return self._inverse @ right_hand_side
         return np.asarray(scipy.linalg.cho_solve(self._factor, right_hand_side))
-
-
-def auxiliary_basis(mol: gto.Mole, auxbasis: AuxiliaryBasis = AUXBASIS) -> dict[str, object]:
-    """Return an auxiliary basis for every atom of a molecule.
-
-    Raises:
-        InvalidInputError: If the basis does not cover an element.
-    """
-    if not isinstance(auxbasis, str):
-        return dict(auxbasis)
-    out: dict[str, object] = {}
-    for symbol in sorted({atom[0] for atom in mol._atom}):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # PySCF advertises another package
-                out.update(mol.format_basis({symbol: auxbasis}))
-        except BasisNotFoundError as error:
-            raise InvalidInputError(
-                f"the auxiliary basis {auxbasis!r}, in which non-local functionals fit the density, has no "
-                f"functions for {symbol!r}; use a functional of family LDA, GGA or MGGA for this element"
-            ) from error
-    return out
 
 
 def convolved_density(
@@ -239,14 +289,8 @@ def convolved_density(
     points = np.asarray(coords, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 3:
         raise InvalidInputError(f"coords must have the shape (n_points, 3), got {points.shape}")
-    convolution = FittedConvolution(mol, kernel, auxbasis=auxbasis)
-    coefficients = convolution.spread(convolution.fit(density))
-    out = np.empty(points.shape[0])
-    width = point_block(convolution.n_functions)
-    for start in range(0, points.shape[0], width):
-        block = slice(start, start + width)
-        out[block] = convolution.evaluate(points[block]) @ coefficients
-    return out
+    fitted = FittedConvolution(mol, kernel, auxbasis=auxbasis)
+    return FittedDensity(ConvolvedBasisOnGrid(fitted, points), density).everywhere()
 
 
 def total_density_matrix(dm: npt.ArrayLike, n_ao: int) -> FloatArray:
@@ -265,87 +309,6 @@ def total_density_matrix(dm: npt.ArrayLike, n_ao: int) -> FloatArray:
 def point_block(n_functions: int) -> int:
     """Return how many points to evaluate at once to stay within a fixed memory."""
     return max(64, int(_BLOCK_BYTES / (8.0 * max(1, n_functions))))
-
-
-def convolved_basis(
-    auxmol: gto.Mole, kernel: GaussianKernel
-) -> tuple[gto.Mole, npt.NDArray[np.intp]]:
-    """Convolve every function of a spherical basis with a kernel.
-
-    Args:
-        auxmol: The basis.
-        kernel: Sum of K Gaussians.
-
-    Returns:
-        A molecule whose shells have the convolved functions, split so that none has more than
-        ``MAX_PRIMITIVES`` primitives, and for each of its functions the index of the function of ``auxmol``
-        that it is a part of.
-
-    Source:
-        S_lm exp(-b r^2) convolved with exp(-a r^2) is (pi/(a+b))^(3/2) (a/(a+b))^l S_lm exp(-ab/(a+b) r^2);
-        tested against closed forms. Coefficients go straight into the integral environment, where they
-        are normalized already: the basis parser would normalize the convolved functions again.
-    """
-    kernel_exponents = np.array(kernel.exponents)[:, None]
-    kernel_coefficients = np.array(kernel.coefficients)[:, None]
-    shells: list[npt.NDArray[np.int32]] = []
-    environment = [np.asarray(auxmol._env, dtype=np.float64)]
-    pointer = environment[0].size
-    source: list[npt.NDArray[np.intp]] = []
-    offsets = auxmol.ao_loc_nr()
-    for index, shell in enumerate(auxmol._bas):
-        n_primitives, n_contracted = int(shell[gto.NPRIM_OF]), int(shell[gto.NCTR_OF])
-        momentum = int(shell[gto.ANG_OF])
-        exponents = auxmol._env[shell[gto.PTR_EXP] : shell[gto.PTR_EXP] + n_primitives]
-        first = shell[gto.PTR_COEFF]
-        coefficients = auxmol._env[first : first + n_primitives * n_contracted]
-        coefficients = coefficients.reshape(n_contracted, n_primitives)
-        total = kernel_exponents + exponents
-        factors = kernel_coefficients * (math.pi / total) ** 1.5
-        factors *= (kernel_exponents / total) ** momentum
-        new_exponents = (kernel_exponents * exponents / total).ravel()
-        new_coefficients = (coefficients[:, None, :] * factors).reshape(n_contracted, -1)
-        for start in range(0, new_exponents.size, MAX_PRIMITIVES):
-            part = slice(start, start + MAX_PRIMITIVES)
-            piece = shell.copy()
-            piece[gto.NPRIM_OF] = new_exponents[part].size
-            piece[gto.PTR_EXP] = pointer
-            piece[gto.PTR_COEFF] = pointer + new_exponents[part].size
-            environment += [new_exponents[part], new_coefficients[:, part].ravel()]
-            pointer += (1 + n_contracted) * new_exponents[part].size
-            shells.append(piece)
-            source.append(np.arange(offsets[index], offsets[index + 1], dtype=np.intp))
-    convolved = auxmol.copy(deep=False)
-    convolved._bas = np.array(shells, dtype=np.int32).reshape(-1, gto.BAS_SLOTS)
-    convolved._env = np.concatenate(environment)
-    return convolved, np.concatenate(source)
-
-
-def shell_blocks(mol: gto.Mole, width: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (first shell, last shell, first function, last function), about ``width`` functions each."""
-    offsets = mol.ao_loc_nr()
-    first = 0
-    for last in range(1, mol.nbas + 1):
-        if last == mol.nbas or offsets[last + 1] - offsets[first] > width:
-            yield first, last, int(offsets[first]), int(offsets[last])
-            first = last
-
-
-def function_atoms(mol: gto.Mole) -> npt.NDArray[np.intp]:
-    """Return the atom that each basis function is centred on."""
-    atoms = np.empty(mol.nao, dtype=np.intp)
-    for atom, (_, _, start, stop) in enumerate(mol.aoslice_by_atom()):
-        atoms[start:stop] = atom
-    return atoms
-
-
-def _spherical(auxmol: gto.Mole) -> gto.Mole:
-    """Return the basis in spherical form: only there is a convolved function of the same kind."""
-    if not auxmol.cart:
-        return auxmol
-    out = auxmol.copy(deep=False)
-    out.cart = False
-    return out
 
 
 def _array(value: Any) -> FloatArray:

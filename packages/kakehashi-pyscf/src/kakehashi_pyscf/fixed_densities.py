@@ -16,7 +16,9 @@ from kakehashi_pyscf.derivatives import xc_derivatives
 from kakehashi_pyscf.functional_library import FunctionalLibrary, convolution_of
 
 if TYPE_CHECKING:
+    from pyscf.dft import Grids
     from pyscf.dft.rks import KohnShamDFT
+    from pyscf.gto import Mole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ def fixed_density(
     mf: KohnShamDFT,
     *,
     grid_level: int | None = None,
+    rotation: npt.ArrayLike | None = None,
     density_floor: float = 1e-8,
     kernel: GaussianKernel | None = None,
 ) -> FixedDensity:
@@ -52,6 +55,8 @@ def fixed_density(
         mf: Converged calculation with a functional that has no exact exchange.
         grid_level: PySCF grid level for the stored points; None keeps the grid of ``mf``. The energy
             without exchange-correlation always comes from the grid-free terms of ``mf``.
+        rotation: (3, 3) rotation matrix; the grid is then the one that PySCF builds for the molecule turned by
+            it, turned back. How much an energy changes is the noise of the grid.
         density_floor: Points with a smaller total density (bohr^-3) are left out.
         kernel: Append the total density convolved with this kernel as last row, whatever the functional of
             ``mf``. None appends it for a functional of family NONLOCAL only, with its own kernel.
@@ -60,7 +65,7 @@ def fixed_density(
         The arrays, always with meta-GGA variables.
 
     Raises:
-        ValueError: If ``mf`` is not converged.
+        InvalidInputError: If ``mf`` is not converged, or ``rotation`` is not orthogonal.
     """
     from pyscf import dft
 
@@ -68,9 +73,12 @@ def fixed_density(
         raise InvalidInputError("the calculation is not converged; run converge(mf) first")
     dm = mf.make_rdm1()
     grids = mf.grids
-    if grid_level is not None and grid_level != grids.level:
+    level = grids.level if grid_level is None else grid_level
+    if rotation is not None:
+        grids = _turned_grids(mf.mol, level, np.asarray(rotation, dtype=np.float64))
+    elif level != grids.level:
         grids = dft.Grids(mf.mol)
-        grids.level = grid_level
+        grids.level = level
         grids.build()
     numint = mf._numint
     unrestricted = np.ndim(dm) == 3
@@ -113,6 +121,23 @@ def fixed_density(
         energy_rest=float(mf.e_tot - mf.scf_summary["exc"]),
         xc_energy=float(np.dot(grids.weights * density, exc)),
     )
+
+
+def _turned_grids(mol: Mole, level: int, rotation: npt.NDArray[np.float64]) -> Grids:
+    from pyscf import dft
+
+    if rotation.shape != (3, 3) or not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-10):
+        raise InvalidInputError(
+            f"rotation must be an orthogonal (3, 3) matrix, got shape {rotation.shape}"
+        )
+    turned = dft.Grids(mol.set_geom_(mol.atom_coords() @ rotation.T, unit="Bohr", inplace=False))
+    turned.level = level
+    turned.build()
+    grids = dft.Grids(mol)
+    grids.level = level
+    grids.coords = np.ascontiguousarray(turned.coords @ rotation)
+    grids.weights = turned.weights
+    return grids
 
 
 def _for_family(rho: npt.NDArray[np.float64], family: str) -> npt.NDArray[np.float64]:

@@ -23,14 +23,12 @@ from pyscf.grad import rks as rks_grad
 
 from kakehashi_core.contracts import XCFunctional
 from kakehashi_core.errors import UnsupportedError
-from kakehashi_pyscf.convolved_density import (
-    FittedConvolution,
-    function_atoms,
-    point_block,
-    shell_blocks,
-)
+from kakehashi_pyscf.auxiliary_bases import function_atoms, shell_blocks
+from kakehashi_pyscf.convolved_density import FittedConvolution, point_block
+from kakehashi_pyscf.density_pass import density_evaluator, weighted_derivatives
 from kakehashi_pyscf.functional_library import convolution_of
-from kakehashi_pyscf.nonlocal_integration import NonlocalNumInt, first_derivatives
+from kakehashi_pyscf.nonlocal_derivatives import first_derivatives
+from kakehashi_pyscf.nonlocal_integration import NonlocalNumInt
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -115,15 +113,13 @@ def xc_gradient(
         (n_atoms, 3) all contributions but those of local variables through the orbitals, hartree/bohr;
         and these as matrices (n_spin, 3, n_ao, n_ao) in the form of ``pyscf.grad.rks.get_vxc``.
     """
-    spin = len(dms) - 1
-    kernel = convolution_of(functional, name)
-    fitted = integrator.fitted_convolution(mol, kernel, max_memory)
+    fitted = integrator.fitted_convolution(mol, convolution_of(functional, name), max_memory)
     density = np.sum([np.asarray(dm) for dm in dms], axis=0)
     fit = fitted.fit(density)
     coefficients = fitted.spread(fit)
     owners = fitted.function_atoms()
     offsets = mol.ao_loc_nr()
-    evaluators = [integrator._gen_rho_evaluator(mol, dm, 1, False, grids)[0] for dm in dms]
+    density_of = density_evaluator(integrator, mol, grids, dms, 1)
     per_atom = np.zeros((mol.natm, 3))
     matrices = np.zeros((len(dms), 3, mol.nao, mol.nao))
     collected = np.zeros(fitted.n_functions)
@@ -135,19 +131,16 @@ def xc_gradient(
             coords, weight = np.ascontiguousarray(points[block]), weights[block]
             mask = gen_grid.make_mask(mol, coords)
             ao = integrator.eval_ao(mol, coords, deriv=2, non0tab=mask, cutoff=grids.cutoff)
-            channels = [make_rho(0, ao[:10], mask, "MGGA") for make_rho in evaluators]
-            rho = np.stack(channels) if spin else channels[0]
+            rho = density_of(ao[:10], mask)
             basis = fitted.evaluate_gradient(coords)
             particle_energy, local_part, nonlocal_part = first_derivatives(
-                functional, rho, basis[0] @ coefficients, spin
+                functional, rho, basis[0] @ coefficients
             )
-            weighted = weight * local_part.reshape(len(dms), 5, -1)
-            weighted[:, 0] *= 0.5
-            weighted[:, 4] *= 0.5
+            weighted = weighted_derivatives(weight, local_part)
             for matrix, part in zip(of_atom, weighted, strict=True):
                 rks_grad._gga_grad_sum_(matrix, mol, ao, part, mask, offsets)
                 rks_grad._tau_grad_dot_(matrix, mol, ao, part[4], mask, offsets, True)
-            electrons = np.sum([channel[0] for channel in channels], axis=0)
+            electrons = rho.reshape(len(dms), 5, -1)[:, 0].sum(axis=0)
             per_atom += weight_derivatives[..., block] @ (electrons * particle_energy)
             gradient = weight * nonlocal_part
             collected += gradient @ basis[0]

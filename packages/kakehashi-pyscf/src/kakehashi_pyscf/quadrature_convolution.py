@@ -7,9 +7,12 @@ density fit of ``convolved_density``.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pyscf import gto, lib
+from pyscf.dft import numint
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
@@ -71,6 +74,53 @@ class QuadratureConvolution:
             kernel = self._kernel(distances)
         kernel[distances >= self._cutoff] = 0.0
         return kernel
+
+
+class QuadratureDensity:
+    """The convolution R_i = sum_j w_j n_j K_ij of one density, see ``ConvolvedDensity``."""
+
+    def __init__(
+        self,
+        quadrature: QuadratureConvolution,
+        integrator: numint.NumInt,
+        mol: gto.Mole,
+        grids: Any,
+        dm: FloatArray,
+        max_memory: float,
+    ) -> None:
+        self._quadrature, self._integrator = quadrature, integrator
+        self._mol, self._grids, self._max_memory = mol, grids, max_memory
+        density = integrator.get_rho(mol, (dm + dm.T) * 0.5, grids, max_memory)
+        self._values = quadrature.apply(grids.weights * density)
+        self._gradient = np.zeros_like(self._values)
+        self.block_points = self._values.size
+
+    def everywhere(self) -> FloatArray:
+        """Return R at all points."""
+        return self._values
+
+    def values(self, points: slice) -> FloatArray:
+        """Return R on a block."""
+        return self._values[points]
+
+    def collect(self, points: slice, gradient: FloatArray) -> None:
+        """Take the derivative of an energy with respect to R on a block."""
+        self._gradient[points] = gradient
+
+    def potential(self) -> FloatArray:
+        """Return the derivative of that energy with respect to the density matrix."""
+        mol, grids = self._mol, self._grids
+        potential = grids.weights * self._quadrature.apply(self._gradient)
+        shells, offsets = (0, mol.nbas), mol.ao_loc_nr()
+        out = np.zeros((mol.nao, mol.nao))
+        stop = 0
+        for ao, mask, weights, _coords in self._integrator.block_loop(
+            mol, grids, mol.nao, 0, max_memory=self._max_memory
+        ):
+            start, stop = stop, stop + weights.size
+            scaled = numint._scale_ao(ao, potential[start:stop])
+            out += numint._dot_ao_ao(mol, ao, scaled, mask, shells, offsets)
+        return np.asarray(lib.hermi_sum(out) * 0.5)
 
 
 def truncation_radius(kernel: GaussianKernel) -> float:

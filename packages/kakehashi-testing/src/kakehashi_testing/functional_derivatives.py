@@ -6,7 +6,7 @@ tested without a host code.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from kakehashi_testing.density_points import Spin
 
 Array = npt.NDArray[np.float64]
+
+FAST_PATHS = {1: "exc_vxc", 2: "exc_vxc_fxc"}
+"""Derivative order to the optional method that returns everything up to it."""
 
 _CHUNK = 20_000
 
@@ -87,17 +90,39 @@ def hessian_change(
     return (third * along).sum(0).numpy()
 
 
-def fast_path(functional: object, variables: Array, spin: Spin) -> tuple[Array, Array]:
-    """Return what the functional's own ``exc_vxc`` gives, checked for shape and dtype."""
+def fast_path(
+    functional: object, variables: Array, spin: Spin, *, order: Literal[1, 2] = 1
+) -> tuple[Array, ...]:
+    """Return what the functional's own ``exc_vxc`` gives, checked for shape and dtype.
+
+    Args:
+        functional: Has that method.
+        variables: (n_var, n_points).
+        spin: 0 or 1.
+        order: 2 asks ``exc_vxc_fxc`` instead.
+
+    Returns:
+        Energy density (n_points,), its derivative (n_var, n_points) and, for order 2, the second
+        derivatives (n_var, n_var, n_points).
+    """
+    method = FAST_PATHS[order]
     x = torch.tensor(variables, dtype=torch.float64)
-    value, first = functional.exc_vxc(x, spin)  # type: ignore[attr-defined]
+    value, *derivatives = getattr(functional, method)(x, spin)
     _checked(value, x)
     require(
-        first.shape == x.shape and first.dtype == torch.float64,
-        f"exc_vxc returned derivatives of shape {tuple(first.shape)} and {first.dtype}; it must "
-        f"return {tuple(x.shape)} in torch.float64",
+        len(derivatives) == order,
+        f"{method} returned {1 + len(derivatives)} tensors; it must return {1 + order}: the energy density "
+        "and its derivatives, order by order",
     )
-    return value.detach().numpy(), first.detach().numpy()
+    n_var, n_points = x.shape
+    for k, derivative in enumerate(derivatives, start=1):
+        shape = (*[n_var] * k, n_points)
+        require(
+            derivative.shape == shape and derivative.dtype == torch.float64,
+            f"{method} returned derivatives of shape {tuple(derivative.shape)} and {derivative.dtype}; "
+            f"it must return {shape} in torch.float64",
+        )
+    return tuple(part.detach().numpy() for part in (value, *derivatives))
 
 
 def _first(

@@ -7,7 +7,7 @@ otherwise, first makes sure that what it compares is not trivially zero, and rai
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from kakehashi_testing import density_points as dp
 from kakehashi_testing.errors import ConformanceError, require
 from kakehashi_testing.finite_differences import Difference, directional_difference
 from kakehashi_testing.functional_derivatives import (
+    FAST_PATHS,
     energy,
     fast_path,
     gradient,
@@ -172,25 +173,60 @@ def check_third_derivative(functional: XCFunctional, spin: Spin) -> None:
 def check_fast_path(functional: XCFunctional, spin: Spin) -> None:
     """Check ``exc_vxc`` against automatic differentiation of ``energy_density``."""
     points = random_points(functional, spin, 150)
+    _check_fast_first(functional, points, spin, fast_path(functional, points, spin), "exc_vxc")
+    _check_fast_tail(functional, spin, order=1)
+
+
+def check_second_fast_path(functional: XCFunctional, spin: Spin) -> None:
+    """Check ``exc_vxc_fxc`` against automatic differentiation of ``energy_density``."""
+    points = random_points(functional, spin, 150)
+    value, first, second = fast_path(functional, points, spin, order=2)
+    size = _check_fast_first(functional, points, spin, (value, first), "exc_vxc_fxc")
+    expected = hessian(functional, points, spin)
+    _require_nontrivial(expected, "f_xc")
+    scale = natural_scale(functional, points, spin)
+    pairs = scale[:, np.newaxis] * scale
+    size = np.maximum(size, np.abs(expected * pairs).max((0, 1)))
+    names = dp.ROWS[functional.family, spin]
+    for row, column in np.ndindex(len(names), len(names)):
+        _require_equal(
+            (second * pairs)[row, column],
+            (expected * pairs)[row, column],
+            size,
+            tolerance("xc_fast_path"),
+            f"exc_vxc_fxc second derivative with respect to {names[row]} and {names[column]} "
+            f"(spin={spin})",
+            points,
+        )
+    _check_fast_tail(functional, spin, order=2)
+
+
+def _check_fast_first(
+    functional: XCFunctional, points: Array, spin: Spin, found: tuple[Array, ...], method: str
+) -> Array:
+    """Compare energy and first derivatives; return the size that errors are measured by."""
     scale = natural_scale(functional, points, spin)
     value, first = gradient(functional, points, spin)
-    fast_value, fast_first = fast_path(functional, points, spin)
     _require_nontrivial(first, "v_xc")
-    size = np.maximum(np.abs(value), np.abs(first * scale).max(0))
+    size: Array = np.maximum(np.abs(value), np.abs(first * scale).max(0))
     allowed = tolerance("xc_fast_path")
-    _require_equal(fast_value, value, size, allowed, f"exc_vxc energy (spin={spin})", points)
+    _require_equal(found[0], value, size, allowed, f"{method} energy (spin={spin})", points)
     for row, name in enumerate(dp.ROWS[functional.family, spin]):
         _require_equal(
-            fast_first[row] * scale[row],
+            found[1][row] * scale[row],
             first[row] * scale[row],
             size,
             allowed,
-            f"exc_vxc derivative with respect to {name} (spin={spin})",
+            f"{method} derivative with respect to {name} (spin={spin})",
             points,
         )
+    return size
+
+
+def _check_fast_tail(functional: XCFunctional, spin: Spin, *, order: Literal[1, 2]) -> None:
     tail = dp.vanishing_points(functional.family, spin, 40, rng=np.random.default_rng(SEED))
-    for part in fast_path(functional, tail, spin):
-        _require_finite(part, tail, functional, spin, "exc_vxc in the tail")
+    for part in fast_path(functional, tail, spin, order=order):
+        _require_finite(part, tail, functional, spin, f"{FAST_PATHS[order]} in the tail")
 
 
 def check_spin_flip(functional: XCFunctional) -> None:
@@ -306,9 +342,10 @@ def check_input_untouched(functional: XCFunctional, spin: Spin) -> None:
     x = torch.tensor(points, dtype=torch.float64)
     functional.energy_density(x, spin)
     calls = ["energy_density"]
-    if hasattr(functional, "exc_vxc"):
-        functional.exc_vxc(x, spin)
-        calls.append("exc_vxc")
+    for method in FAST_PATHS.values():
+        if hasattr(functional, method):
+            getattr(functional, method)(x, spin)
+            calls.append(method)
     changed = np.flatnonzero((x.numpy() != points).any(axis=1))
     names = [dp.ROWS[functional.family, spin][row] for row in changed]
     require(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kakehashi_core.contracts import XCFunctional
-from kakehashi_nnxc.exact_conditions import EXCHANGE_LIMIT, check_conditions
+from kakehashi_nnxc.exact_conditions import check_conditions
 from kakehashi_nnxc.pointwise_energy import FloatArray, PointwiseEnergy, local_exchange
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def plot_enhancement(functional: str | XCFunctional | PointwiseEnergy, path: str
         for axis, seitz_radius in zip(axes[row], SEITZ_RADII, strict=True):
             _curves(axis, energy, seitz_radius, polarization)
     axes[0, 0].legend(fontsize=7, ncols=2)
-    separable = check_conditions(energy, names=(EXCHANGE_LIMIT.name,))[0].passed
+    separable = check_conditions(energy, names=("exchange-limit",))[0].passed
     titles, maps = _part_maps(energy) if separable else _ratio_maps(energy)
     for axis, title, values in zip(axes[2], titles, maps, strict=True):
         _map(figure, axis, title, values)

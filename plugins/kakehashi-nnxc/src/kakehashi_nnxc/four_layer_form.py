@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from kakehashi_core.contracts import XCFamily
+from kakehashi_core.devices import resolve_device
 from kakehashi_core.gaussian_kernels import GaussianKernel
 from kakehashi_nnxc.descriptors import DESCRIPTORS, log_descriptors
 
@@ -80,6 +81,7 @@ class FourLayerFunctional:
         activation: "elu" (published) or "silu" (smooth).
         card: Model card of the weights.
         sha256: Digest of the weight file.
+        device: Where hosts evaluate it, "cpu", "cuda[:i]" or "auto".
 
     The family NONLOCAL has the further attribute ``convolution``, the kernel exp(-r / 0.2 bohr) of R.
     """
@@ -97,8 +99,10 @@ class FourLayerFunctional:
         activation: Activation = "elu",
         card: ModelCard | None = None,
         sha256: str = "",
+        device: str = "cpu",
     ) -> None:
         self.name = name
+        self.device = str(resolve_device(device))
         self.family: XCFamily = family
         if family == "NONLOCAL":
             self.convolution = GaussianKernel.exponential(CONVOLUTION_LENGTH)
@@ -106,7 +110,8 @@ class FourLayerFunctional:
         self.card = card
         self.sha256 = sha256
         self._parameters = {
-            key: tensor.detach().to(torch.float64) for key, tensor in parameters.items()
+            key: tensor.detach().to(self.device, torch.float64)
+            for key, tensor in parameters.items()
         }
 
     def __repr__(self) -> str:
@@ -117,7 +122,6 @@ class FourLayerFunctional:
         inputs, prefactor = log_descriptors(
             variables, spin, self.family, smooth=self.activation == "silu"
         )
-        parameters = self._parameters
-        if variables.device.type != "cpu":
-            parameters = {key: t.to(variables.device) for key, t in parameters.items()}
+        # No copies where they are there already.
+        parameters = {key: tensor.to(variables.device) for key, tensor in self._parameters.items()}
         return -prefactor * network(parameters, inputs, self.activation)

@@ -1,4 +1,7 @@
-"""The functionals that are registered by name, with their shipped weights."""
+"""The functionals that are registered by name, with their shipped weights.
+
+Their options are those of ``registry.load``, for instance ``registry.load("xc", "kh-mgga", device="cuda")``.
+"""
 
 from __future__ import annotations
 
@@ -19,54 +22,65 @@ def weight_path(name: str) -> str:
     return f"weights/{name}.safetensors"
 
 
-def nn_lsda() -> FourLayerFunctional:
+def nn_lsda(*, device: str = "cpu") -> FourLayerFunctional:
     """Load the neural local spin-density functional with the weights of this distribution.
+
+    Args:
+        device: Where hosts evaluate it, "cpu", "cuda[:i]" or "auto"; they bring points there and results
+            back, and stay on the CPU with everything else.
 
     Returns:
         The four-layer form on (u, phi) with smooth activations.
 
     Raises:
         CheckpointError: If the installed weight file is damaged.
+        InvalidInputError: If there is no device of that name.
+        UnsupportedError: If this machine has no such device.
     """
-    return _four_layer("nn-lsda", "LDA")
+    return _four_layer("nn-lsda", "LDA", device)
 
 
-def nn_gga() -> FourLayerFunctional:
+def nn_gga(*, device: str = "cpu") -> FourLayerFunctional:
     """Load the neural GGA, the four-layer form on (u, phi, s); otherwise as ``nn_lsda``."""
-    return _four_layer("nn-gga", "GGA")
+    return _four_layer("nn-gga", "GGA", device)
 
 
-def nn_mgga() -> FourLayerFunctional:
+def nn_mgga(*, device: str = "cpu") -> FourLayerFunctional:
     """Load the neural meta-GGA, the four-layer form on (u, phi, s, t); otherwise as ``nn_lsda``."""
-    return _four_layer("nn-mgga", "MGGA")
+    return _four_layer("nn-mgga", "MGGA", device)
 
 
-def nn_nra() -> FourLayerFunctional:
+def nn_nra(*, device: str = "cpu") -> FourLayerFunctional:
     """Load the near-region functional, the form on (u, phi, s, t, R); otherwise as ``nn_lsda``.
 
     R is the density convolved with exp(-r / 0.2 bohr).
     """
-    return _four_layer("nn-nra", "NONLOCAL")
+    return _four_layer("nn-nra", "NONLOCAL", device)
 
 
-def kh_mgga() -> ConstrainedFunctional:
+def kh_mgga(*, device: str = "cpu") -> ConstrainedFunctional:
     """Load the constrained neural meta-GGA with the weights of this distribution.
 
+    Args:
+        device: As for ``nn_lsda``.
+
     Returns:
-        r2SCAN bent by two bounded networks.
+        r2SCAN bent by two bounded networks, with its own first and second derivatives.
 
     Raises:
         CheckpointError: If the installed weight file is damaged.
+        InvalidInputError: If there is no device of that name.
+        UnsupportedError: If this machine has no such device.
     """
-    return _constrained("kh-mgga", "MGGA")
+    return _constrained("kh-mgga", "MGGA", device)
 
 
-def kh_nra() -> ConstrainedFunctional:
+def kh_nra(*, device: str = "cpu") -> ConstrainedFunctional:
     """Load the constrained functional with the near-region channel; otherwise as ``kh_mgga``."""
-    return _constrained("kh-nra", "NONLOCAL")
+    return _constrained("kh-nra", "NONLOCAL", device)
 
 
-def _constrained(name: str, family: XCFamily) -> ConstrainedFunctional:
+def _constrained(name: str, family: XCFamily, device: str) -> ConstrainedFunctional:
     checkpoint = load_packaged_checkpoint(
         PACKAGE, weight_path(name), shapes=constrained_form.parameter_shapes(family)
     )
@@ -76,10 +90,11 @@ def _constrained(name: str, family: XCFamily) -> ConstrainedFunctional:
         parameters=checkpoint.tensors,
         card=ModelCard.from_manifest(checkpoint.manifest),
         sha256=checkpoint.sha256,
+        device=device,
     )
 
 
-def _four_layer(name: str, family: XCFamily) -> FourLayerFunctional:
+def _four_layer(name: str, family: XCFamily, device: str) -> FourLayerFunctional:
     checkpoint = load_packaged_checkpoint(
         PACKAGE, weight_path(name), shapes=four_layer_form.parameter_shapes(family)
     )
@@ -90,4 +105,5 @@ def _four_layer(name: str, family: XCFamily) -> FourLayerFunctional:
         activation=cast(Activation, checkpoint.manifest["activation"]),
         card=ModelCard.from_manifest(checkpoint.manifest),
         sha256=checkpoint.sha256,
+        device=device,
     )

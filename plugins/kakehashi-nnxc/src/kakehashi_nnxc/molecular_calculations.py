@@ -46,7 +46,7 @@ def kohn_sham(
     return mf
 
 
-def build(molecule: Molecule, basis: str) -> Any:
+def build(molecule: Molecule, basis: Any) -> Any:
     """Return the molecule as ``pyscf.gto.Mole``."""
     from pyscf import gto
 

@@ -62,6 +62,14 @@ def test_fast_path_matches_automatic_differentiation(functional: Any, spin: Spin
     xc_checks.check_fast_path(functional, spin)
 
 
+@both_spins
+def test_second_fast_path_matches_automatic_differentiation(functional: Any, spin: Spin) -> None:
+    """Oracle: two passes of torch.autograd through the functional's own energy density."""
+    if not hasattr(functional, "exc_vxc_fxc"):
+        pytest.skip("the functional has no exc_vxc_fxc; the bridge differentiates energy_density")
+    xc_checks.check_second_fast_path(functional, spin)
+
+
 def test_spin_flip_symmetry(functional: Any) -> None:
     """Oracle: the same points with the spin channels exchanged."""
     xc_checks.check_spin_flip(functional)

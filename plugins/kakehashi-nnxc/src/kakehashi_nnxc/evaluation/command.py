@@ -24,7 +24,7 @@ from kakehashi_nnxc.evaluation.evaluated_functionals import (
     evaluated_functional,
     published_functional,
 )
-from kakehashi_nnxc.evaluation.report import error_table, record, remarks, save_plot
+from kakehashi_nnxc.evaluation.report import error_table, record, remarks, remarks_beside, save_plot
 from kakehashi_nnxc.evaluation.set_evaluation import evaluate, relative_cost
 from kakehashi_nnxc.evaluation.species_calculations import Settings
 from kakehashi_nnxc.molecular_calculations import AUXILIARY_BASIS, BASIS, GRID_LEVEL
@@ -43,6 +43,7 @@ def bench_xc(
     set: str = "ae147",  # noqa: A002  the name of the option
     xc: Sequence[str] = (),
     published: Sequence[Path] = (),
+    beside: Sequence[str] = (),
     basis: str = BASIS,
     auxiliary_basis: str = AUXILIARY_BASIS,
     grid_level: int = GRID_LEVEL,
@@ -65,6 +66,8 @@ def bench_xc(
             several. By default pbe, r2scan, m06l and b3lyp.
         published: Published weight file, or the folder with NNmGGA, to add to the comparison; may be
             repeated.
+        beside: Functional, named as for --xc, to evaluate at the self-consistent densities of the others,
+            at the cost of a single cycle; may be repeated.
         basis: Orbital basis.
         auxiliary_basis: Basis of the density fit.
         grid_level: PySCF grid level.
@@ -89,21 +92,28 @@ def bench_xc(
             *(published_functional(p) for p in published),
         ]
     )
-    _check_leaks(reactions, functionals, refuse=unseen)
+    others = _unique([evaluated_functional(n) for n in beside])
+    _check_leaks(reactions, [*functionals, *others], refuse=unseen)
     _warn_domains(reactions, functionals)
     settings = Settings(
         basis=basis, auxiliary_basis=auxiliary_basis, grid_level=grid_level, stability=stability
     )
     with process_pool(workers) as executor:
         runs = evaluate(
-            reactions, functionals, settings, directory=output, executor=executor, retry=retry
+            reactions,
+            functionals,
+            settings,
+            directory=output,
+            executor=executor,
+            retry=retry,
+            beside=others,
         )
     statistics = summarize(reactions, runs)
     console = Console()
     if not console.is_terminal:
         console = Console(width=FILE_WIDTH)
     console.print(error_table(reactions, statistics, settings))
-    for line in remarks(statistics):
+    for line in [*remarks(statistics), *remarks_beside(reactions, runs)]:
         console.print(line, highlight=False, markup=False)
     summary = record(reactions, runs, statistics, settings)
     # A quick look at a part must not replace the summary of the whole.

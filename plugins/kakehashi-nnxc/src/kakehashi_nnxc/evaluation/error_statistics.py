@@ -147,6 +147,19 @@ def reaction_errors(reactions: ReactionSet, energies: Mapping[str, float]) -> di
     }
 
 
+def errors_beside(
+    reactions: ReactionSet, runs: Sequence[FunctionalRun]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return functional to other functional to errors at the densities of the first, kcal/mol."""
+    return {
+        run.functional.name: {
+            name: reaction_errors(reactions, run.energies_beside(name))
+            for name in sorted({name for result in run.results.values() for name in result.beside})
+        }
+        for run in runs
+    }
+
+
 def leaked_species(reactions: ReactionSet, trained: Iterable[str] | None) -> tuple[str, ...]:
     """Return the molecules of a set that a functional was trained on; atoms are exempt.
 

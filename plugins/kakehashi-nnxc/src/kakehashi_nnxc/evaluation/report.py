@@ -15,7 +15,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from kakehashi_nnxc.evaluation.error_statistics import ErrorStatistics
+from kakehashi_nnxc.evaluation.error_statistics import ErrorStatistics, ErrorSummary, errors_beside
 from kakehashi_nnxc.evaluation.set_evaluation import FunctionalRun
 from kakehashi_nnxc.evaluation.species_calculations import FEW_CYCLES, Settings
 from kakehashi_nnxc.reaction_sets.reactions import ReactionSet
@@ -119,6 +119,19 @@ def remarks(statistics: Sequence[ErrorStatistics]) -> list[str]:
     return lines
 
 
+def remarks_beside(reactions: ReactionSet, runs: Sequence[FunctionalRun]) -> list[str]:
+    """Return a line for every functional that was evaluated at the densities of another one."""
+    lines = []
+    for functional, others in errors_beside(reactions, runs).items():
+        for name, errors in others.items():
+            found = ErrorSummary.of(errors)
+            lines.append(
+                f"{name} at the densities of {functional}: MAE {_number(found.mean_absolute)}, "
+                f"MSE {_number(found.mean_signed, sign=True)}, max {_number(found.largest)} over {found.n}"
+            )
+    return lines
+
+
 def record(
     reactions: ReactionSet,
     runs: Sequence[FunctionalRun],
@@ -139,6 +152,7 @@ def record(
         "functionals": [
             _functional_record(run, s) for run, s in zip(runs, statistics, strict=True)
         ],
+        "beside": {name: o for name, o in errors_beside(reactions, runs).items() if o},
         "references": {r.name: r.reference for r in reactions.reactions},
         "reactions": {r.name: dict(r.coefficients) for r in reactions.reactions},
     }

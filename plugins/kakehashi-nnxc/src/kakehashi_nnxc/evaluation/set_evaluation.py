@@ -44,6 +44,10 @@ class FunctionalRun:
         """Total energies of the converged species, hartree."""
         return {n: r.energy for n, r in self.results.items() if r.energy is not None}
 
+    def energies_beside(self, name: str) -> dict[str, float]:
+        """Energies of another functional at the densities of this one, hartree."""
+        return {n: r.beside[name] for n, r in self.results.items() if name in r.beside}
+
     @property
     def not_converged(self) -> tuple[str, ...]:
         """Species whose SCF did not converge."""
@@ -58,6 +62,7 @@ def evaluate(
     directory: str | Path,
     executor: Executor | None = None,
     retry: bool = False,
+    beside: Sequence[EvaluatedFunctional] = (),
 ) -> list[FunctionalRun]:
     """Run what is missing, and return everything.
 
@@ -71,6 +76,8 @@ def evaluate(
         directory: Where results are kept, one file per species and functional.
         executor: Any ``concurrent.futures.Executor``; None computes here.
         retry: Try species once more whose SCF did not converge, from another start density.
+        beside: Functionals to evaluate at every converged density in addition, without an SCF of their own.
+            The energy is stationary, so the difference to self-consistency is small if they are close.
 
     Raises:
         InvalidInputError: If the basis lacks an element of the set.
@@ -80,7 +87,7 @@ def evaluate(
     _check_basis_sets(reactions, settings)
     molecules = sorted(reactions.molecules.values(), key=relative_cost)
     return [
-        _run(functional, molecules, settings, Path(directory), executor, retry=retry)
+        _run(functional, molecules, settings, Path(directory), executor, retry, beside)
         for functional in functionals
     ]
 
@@ -97,15 +104,24 @@ def _run(
     settings: Settings,
     directory: Path,
     executor: Executor | None,
-    *,
     retry: bool,
+    beside: Sequence[EvaluatedFunctional],
 ) -> FunctionalRun:
     folder = directory / functional.name.replace(":", "-")
 
     def attempt(wanted: Sequence[Molecule], number: int, on: Executor | None) -> list[Any]:
         return run_ensemble(
             calculate_species,
-            [species_task(m, functional.description, settings, attempt=number) for m in wanted],
+            [
+                species_task(
+                    m,
+                    functional.description,
+                    settings,
+                    attempt=number,
+                    beside=[other.description for other in beside],
+                )
+                for m in wanted
+            ],
             directory=folder,
             executor=on,
             description=f"{functional.name}, {number}. retry" if number else functional.name,

@@ -6,7 +6,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,7 @@ class SpeciesResult:
         settings: Basis, grid and so on, see ``Settings``.
         weights_sha256: Digest of the weight file, empty without one.
         versions: Of the packages the numbers depend on.
+        beside: Other functional to the total energy at the density of this one, hartree.
     """
 
     species: str
@@ -102,6 +103,7 @@ class SpeciesResult:
     settings: Mapping[str, Any]
     weights_sha256: str
     versions: Mapping[str, str]
+    beside: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def few_cycles(self) -> bool:
@@ -110,7 +112,12 @@ class SpeciesResult:
 
 
 def species_task(
-    molecule: Molecule, functional: Mapping[str, Any], settings: Settings, *, attempt: int = 0
+    molecule: Molecule,
+    functional: Mapping[str, Any],
+    settings: Settings,
+    *,
+    attempt: int = 0,
+    beside: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return the input of ``calculate_species``; everything in it is part of the key of the result.
 
@@ -119,8 +126,10 @@ def species_task(
         functional: Description from ``EvaluatedFunctional.description``.
         settings: Basis, grid and so on.
         attempt: 0 for the defaults of a user; retries start from other densities with more cycles.
+        beside: Descriptions of functionals to evaluate at the converged density in addition.
     """
     return {
+        **({"beside": [dict(other) for other in beside]} if beside else {}),
         "species": molecule.name,
         "functional": dict(functional),
         "settings": asdict(settings),
@@ -162,10 +171,13 @@ def calculate_species(task: Mapping[str, Any]) -> dict[str, Any]:
         problem = ""
         report: ConvergenceReport | None = None
         stable: bool | None = None
+        others: dict[str, float] = {}
         try:
             report = kp.converge(mf)
             if settings.stability:
                 stable = _follow_instabilities(mf)
+            for other in task.get("beside", ()):
+                others[other["name"]] = _energy_at_density(mf, load_described(other))
         except (ConvergenceError, ArithmeticError, ValueError, np.linalg.LinAlgError) as error:
             # Values that are not finite surface as ValueError of the eigensolver.
             report = getattr(error, "report", report)
@@ -195,6 +207,7 @@ def calculate_species(task: Mapping[str, Any]) -> dict[str, Any]:
             settings=asdict(settings),
             weights_sha256=str(task["functional"].get("sha256", "")),
             versions={**versions(), "libxc": str(pyscf.dft.libxc.__version__)},
+            beside=others,
         )
     )
     # Sorted mappings are stored as plain JSON, which people can read.
@@ -202,6 +215,12 @@ def calculate_species(task: Mapping[str, Any]) -> dict[str, Any]:
         name: dict(sorted(value.items())) if isinstance(value, dict) else value
         for name, value in sorted(fields.items())
     }
+
+
+def _energy_at_density(mf: Any, functional: str | XCFunctional) -> float:
+    import kakehashi_pyscf as kp
+
+    return float(kp.attach(mf, functional).energy_tot(dm=mf.make_rdm1()))
 
 
 def load_described(description: Mapping[str, Any]) -> str | XCFunctional:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from kakehashi_core.contracts import XCFamily
@@ -233,6 +234,17 @@ def initial_parameters(
     return parameters
 
 
+def random_inputs(
+    rng: np.random.Generator, n_points: int, n_inputs: int
+) -> npt.NDArray[np.float64]:
+    """Draw inputs of a network evenly, (n_points, n_inputs)."""
+    points = rng.uniform(-1.0, 1.0, (n_points, n_inputs))
+    # a_1, r_s/(1+r_s) and f_2 live between 0 and 1; a_2 and q between -1 and 1.
+    positive = [0] if n_inputs == 2 else [0, 1, 2]
+    points[:, positive] = np.abs(points[:, positive])
+    return points
+
+
 class ReactionFit:
     """Levenberg-Marquardt on reaction energies, a ``kakehashi_core.training.Trainable``.
 
@@ -241,8 +253,8 @@ class ReactionFit:
         reactions: What is fitted.
         parameters: Start.
         validation: Reactions that are watched, never fitted.
-        grid_pairs: One density on two grids each, built with ``refinement=FINE``: the networks should not
-            tell the grids apart.
+        grid_sets: One density on several grids each, built with ``refinement=FINE``, the finest first: the
+            networks should not tell the grids apart.
         family: Form.
         smoothness: Regularization.
         huber: Error, in tolerances, above which a reaction counts linearly.
@@ -257,7 +269,7 @@ class ReactionFit:
         parameters: Mapping[str, torch.Tensor],
         *,
         validation: Sequence[TrainingReaction] = (),
-        grid_pairs: Sequence[tuple[Species, Species]] = (),
+        grid_sets: Sequence[Sequence[Species]] = (),
         family: XCFamily = "MGGA",
         smoothness: Smoothness | None = None,
         huber: float = 3.0,
@@ -266,7 +278,7 @@ class ReactionFit:
     ) -> None:
         self._reactions = list(reactions)
         self._validation = list(validation)
-        self._grid_pairs = list(grid_pairs)
+        self._grid_sets = list(grid_sets)
         names = sorted({n for r in reactions for n in r.reaction.coefficients})
         self._all_species = species
         self._species = {n: species[n] for n in names}
@@ -287,10 +299,7 @@ class ReactionFit:
     def _mesh_of(self, n_inputs: int, seed: int) -> torch.Tensor:
         """Return (3, n_mesh, n_inputs): a point between two neighbors in a random direction."""
         rng = np.random.default_rng([seed, n_inputs])
-        points = rng.uniform(-1.0, 1.0, (self._smoothness.n_mesh, n_inputs))
-        # a_1, r_s/(1+r_s) and f_2 live between 0 and 1; a_2 and q between -1 and 1.
-        positive = [0] if n_inputs == 2 else [0, 1, 2]
-        points[:, positive] = np.abs(points[:, positive])
+        points = random_inputs(rng, self._smoothness.n_mesh, n_inputs)
         direction = rng.normal(size=points.shape)
         direction *= self._smoothness.step / np.linalg.norm(direction, axis=1, keepdims=True)
         mesh = np.stack([points - direction, points, points + direction])
@@ -397,26 +406,21 @@ class ReactionFit:
 
     def _grid_residual(self, theta: torch.Tensor) -> torch.Tensor:
         parameters = self._unflatten(theta)
+        differences = []
         with torch.no_grad():
-            return torch.tensor(
-                [
-                    float(_network_energy(a, parameters) - _network_energy(b, parameters))
-                    * (HARTREE_IN_KCAL_PER_MOL / GRID_TOLERANCE)
-                    for a, b in self._grid_pairs
-                ],
-                dtype=torch.float64,
-            )
+            for finest, *others in self._grid_sets:
+                reference = _network_energy(finest, parameters)
+                differences += [_network_energy(other, parameters) - reference for other in others]
+        if not differences:
+            return torch.zeros(0, dtype=torch.float64)
+        return torch.stack(differences) * (HARTREE_IN_KCAL_PER_MOL / GRID_TOLERANCE)
 
     def _grid_rows(self, theta: torch.Tensor) -> torch.Tensor:
-        rows = []
-        for a, b in self._grid_pairs:
-            leaves = {k: v.requires_grad_(True) for k, v in self._unflatten(theta).items()}
-            difference = _network_energy(a, leaves) - _network_energy(b, leaves)
-            gradients = torch.autograd.grad(difference, list(leaves.values()))
-            rows.append(torch.cat([g.reshape(-1) for g in gradients]).to(torch.float64))
-        if not rows:
-            return torch.zeros(0, theta.numel(), dtype=torch.float64)
-        return torch.stack(rows) * (HARTREE_IN_KCAL_PER_MOL / GRID_TOLERANCE)
+        rows = [torch.zeros(0, theta.numel(), dtype=torch.float64)]
+        for grids in self._grid_sets:
+            finest, *others = (self._energy_with_gradient(grid, theta)[1] for grid in grids)
+            rows.append(torch.stack(others) - finest)
+        return torch.cat(rows) * (HARTREE_IN_KCAL_PER_MOL / GRID_TOLERANCE)
 
     def _reaction_rows(self, jacobian: Mapping[str, torch.Tensor]) -> torch.Tensor:
         return torch.stack(
@@ -504,12 +508,18 @@ class ReactionFit:
     ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
         energies, jacobian = {}, {}
         for name, species in self._species.items():
-            leaves = {k: v.requires_grad_(True) for k, v in self._unflatten(theta).items()}
-            total = _network_energy(species, leaves)
-            gradients = torch.autograd.grad(total, list(leaves.values()))
-            jacobian[name] = torch.cat([g.reshape(-1) for g in gradients]).to(torch.float64)
-            energies[name] = species.base_energy + float(total.detach())
+            energy, jacobian[name] = self._energy_with_gradient(species, theta)
+            energies[name] = species.base_energy + energy
         return energies, jacobian
+
+    def _energy_with_gradient(
+        self, species: Species, theta: torch.Tensor
+    ) -> tuple[float, torch.Tensor]:
+        leaves = {k: v.requires_grad_(True) for k, v in self._unflatten(theta).items()}
+        energy = _network_energy(species, leaves)
+        gradients = torch.autograd.grad(energy, list(leaves.values()))
+        flat = torch.cat([g.reshape(-1) for g in gradients]).to(torch.float64)
+        return float(energy.detach()), flat
 
     def _flatten(self, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
         return torch.cat([parameters[k].to(torch.float64).reshape(-1) for k in self._shapes])

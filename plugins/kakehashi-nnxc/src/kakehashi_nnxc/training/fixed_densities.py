@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 BASE_FUNCTIONAL = "r2scan"
 CONVERGENCE = 1e-8
+VERSION = "2"
+"""Changes when a stored density holds something else."""
+
 POINT_GRID_LEVEL = 1
 """Level of the stored points: only differences between functionals are taken on it, its error cancels."""
 
@@ -26,12 +29,11 @@ def compute_density(request: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         request: "molecule" (see ``molecular_calculations.as_json``), "basis", and "functional": a name that
-            libxc or the registry knows, or {"weights": path, "sha256": digest} of a flagship checkpoint;
-            "kernel", if true, asks for the near-region density too.
+            libxc or the registry knows, or {"weights": path, "sha256": digest} of a flagship checkpoint.
 
     Returns:
         "variables" (n_var, n_points), "weights" (n_points,), "spin", "xc_energy" of the functional on these
-        points, "near" (n_points,) the convolved density if asked for, "total_energy" and "rest_energy"
+        points, "near" (n_points,) the density convolved with ``KERNEL``, "total_energy" and "rest_energy"
         (without exchange-correlation) of the calculation, "cycles" and "method" of the SCF, atomic units.
     """
     import kakehashi_pyscf as kp
@@ -42,10 +44,9 @@ def compute_density(request: Mapping[str, Any]) -> dict[str, Any]:
     mf = kohn_sham(from_json(request["molecule"]), functional, basis=request["basis"])
     mf.conv_tol = CONVERGENCE
     report = kp.converge(mf)
-    near = bool(request.get("kernel"))
-    density = kp.fixed_density(mf, grid_level=POINT_GRID_LEVEL, kernel=KERNEL if near else None)
+    density = kp.fixed_density(mf, grid_level=POINT_GRID_LEVEL, kernel=KERNEL)
     return {
-        **_split(density, near=near),
+        **_split(density),
         "xc_energy": density.xc_energy,
         "total_energy": float(mf.e_tot),
         "rest_energy": density.energy_rest,
@@ -58,27 +59,31 @@ def compute_on_grids(request: Mapping[str, Any]) -> dict[str, Any]:
     """Converge one species with r2SCAN and return its density on several grids.
 
     Args:
-        request: As for ``compute_density``, with "levels" in addition.
+        request: As for ``compute_density``, with "grids" in addition: pairs of a level and the number of a
+            random rotation, 0 for none.
 
     Returns:
-        Level (as text) to a dictionary like that of ``compute_density``, energies left out.
+        Number in "grids" (as text) to a dictionary like that of ``compute_density``, energies zero.
     """
+    from scipy.spatial.transform import Rotation
+
     import kakehashi_pyscf as kp
 
     mf = kohn_sham(from_json(request["molecule"]), BASE_FUNCTIONAL, basis=request["basis"])
+    mf.conv_tol = CONVERGENCE
     kp.converge(mf)
-    near = bool(request.get("kernel"))
-    grids: dict[str, Any] = {}
-    for level in request["levels"]:
-        density = kp.fixed_density(mf, grid_level=level, kernel=KERNEL if near else None)
-        grids[str(level)] = {**_split(density, near=near), "total_energy": 0.0, "xc_energy": 0.0}
-    return grids
+    found: dict[str, Any] = {}
+    for number, (level, seed) in enumerate(request["grids"]):
+        rotation = Rotation.random(random_state=seed).as_matrix() if seed else None
+        density = kp.fixed_density(mf, grid_level=level, rotation=rotation, kernel=KERNEL)
+        found[str(number)] = {**_split(density), "total_energy": 0.0, "xc_energy": 0.0}
+    return found
 
 
-def _split(density: FixedDensity, *, near: bool) -> dict[str, Any]:
+def _split(density: FixedDensity) -> dict[str, Any]:
     n_local = 7 if density.spin else 3
     return {
-        **({"near": density.variables[n_local]} if near else {}),
+        "near": density.variables[n_local],
         "variables": density.variables[:n_local],
         "weights": density.weights,
         "spin": density.spin,
@@ -89,26 +94,25 @@ def load_grids(
     molecules: Sequence[Molecule],
     directory: Path,
     *,
-    levels: Sequence[int],
+    grids: Sequence[tuple[int, int]],
     basis: str,
-    kernel: bool = False,
     executor: Executor | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Return species to level to arrays; see ``load_densities``."""
+    """Return species to number of the grid to arrays; see ``compute_on_grids`` and ``load_densities``."""
     results = run_ensemble(
         compute_on_grids,
         [
             {
                 "molecule": as_json(m),
                 "basis": basis,
-                "levels": list(levels),
-                **({"kernel": True} if kernel else {}),
+                "grids": [list(grid) for grid in grids],
             }
             for m in molecules
         ],
         directory=directory,
         executor=executor,
         description="densities on several grids",
+        version=VERSION,
     )
     return dict(zip([m.name for m in molecules], results, strict=True))
 
@@ -119,7 +123,6 @@ def load_densities(
     *,
     functional: str | Mapping[str, str] = BASE_FUNCTIONAL,
     basis: str,
-    kernel: bool = False,
     executor: Executor | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return species to arrays; whatever is not on disk in ``directory`` yet is computed.
@@ -129,23 +132,15 @@ def load_densities(
         directory: Where results are kept.
         functional: As in ``compute_density``.
         basis: Orbital basis.
-        kernel: Whether the near-region density is wanted.
         executor: Runs the calculations; None for one after the other in this process.
     """
     stored = functional if isinstance(functional, str) else dict(functional)
     results = run_ensemble(
         compute_density,
-        [
-            {
-                "molecule": as_json(m),
-                "basis": basis,
-                "functional": stored,
-                **({"kernel": True} if kernel else {}),
-            }
-            for m in molecules
-        ],
+        [{"molecule": as_json(m), "basis": basis, "functional": stored} for m in molecules],
         directory=directory,
         executor=executor,
         description="densities",
+        version=VERSION,
     )
     return dict(zip([m.name for m in molecules], results, strict=True))

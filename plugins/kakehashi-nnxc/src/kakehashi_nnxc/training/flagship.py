@@ -36,8 +36,8 @@ from kakehashi_nnxc.training.constrained_fit import (
 from kakehashi_nnxc.training.fixed_densities import BASE_FUNCTIONAL, load_densities, load_grids
 from kakehashi_nnxc.training.flagship_data import (
     GRID_BASIS,
-    GRID_LEVELS,
     GRID_SPECIES,
+    GRIDS,
     TrainingReaction,
     training_reactions,
 )
@@ -87,7 +87,7 @@ def train_flagship(
     named.sort(key=lambda m: (m.n_heavy, len(m.symbols)))
     functional: str | dict[str, str] = BASE_FUNCTIONAL
     parameters = initial_parameters(family, seed, first_layer_scale=FIRST_LAYER_SCALE)
-    pairs = _grid_pairs(molecules, data, family, workers)
+    grid_sets = _grid_sets(molecules, data, family, workers)
     fit: ReactionFit | None = None
     for round_ in range(rounds):
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
@@ -96,14 +96,13 @@ def train_flagship(
                 data / "densities",
                 functional=functional,
                 basis=BASIS,
-                kernel=family == "NONLOCAL",
                 executor=executor,
             )
         fit = ReactionFit(
             {n: Species.from_density(a, family) for n, a in arrays.items()},
             reactions,
             parameters,
-            grid_pairs=pairs,
+            grid_sets=grid_sets,
             family=family,
             smoothness=SMOOTHNESS,
             seed=seed,
@@ -131,23 +130,21 @@ def train_flagship(
     return output
 
 
-def _grid_pairs(
+def _grid_sets(
     molecules: Mapping[str, Molecule], data: Path, family: XCFamily, workers: int
-) -> list[tuple[Species, Species]]:
+) -> list[list[Species]]:
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
         grids = load_grids(
             [replace(molecules[n], name=n) for n in GRID_SPECIES],
             data / "grids",
-            levels=GRID_LEVELS,
+            grids=GRIDS,
             basis=GRID_BASIS,
-            kernel=family == "NONLOCAL",
             executor=executor,
         )
-    pairs = []
-    for arrays in grids.values():
-        built = [Species.from_density(a, family, refinement=FINE) for a in arrays.values()]
-        pairs += [(coarse, built[-1]) for coarse in built[:-1]]
-    return pairs
+    return [
+        [Species.from_density(a, family, refinement=FINE) for a in arrays.values()]
+        for arrays in grids.values()
+    ]
 
 
 def _config(

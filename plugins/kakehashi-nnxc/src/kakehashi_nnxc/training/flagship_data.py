@@ -47,7 +47,9 @@ GRID_SPECIES = (
 )  # fmt: skip
 """Species whose energy must not depend on the integration grid."""
 
-GRID_LEVELS = (3, 4, 5)
+GRIDS = ((5, 0), (4, 0), (3, 0), (3, 1), (3, 2), (3, 3))
+"""Level and number of a random rotation; the first is what the others are compared with."""
+
 GRID_BASIS = "def2-tzvp"
 
 WEIGHTS = {"atomization": 1.0, "barrier": 0.7, "ionization": 0.5}
