@@ -165,10 +165,10 @@ def test_rows_of_the_solver_are_derivatives(
             fit._reaction_rows(jacobian),
             fit._grid_rows(theta),
             fit._mesh_jacobian(theta),
-            fit._scaling_rows(theta),
+            fit._condition_rows(theta),
         ]
     )
-    assert (fit._scaling_residual(theta) > 0).sum() > 10
+    assert (fit._condition_residual(theta) > 0).sum() > 10
 
     def residual(t: torch.Tensor) -> torch.Tensor:
         return torch.cat([fit._scaled_errors(fit._energies(t)), fit._held(t)])

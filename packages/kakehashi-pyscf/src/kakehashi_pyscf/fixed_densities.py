@@ -55,8 +55,8 @@ def fixed_density(
         mf: Converged calculation with a functional that has no exact exchange.
         grid_level: PySCF grid level for the stored points; None keeps the grid of ``mf``. The energy
             without exchange-correlation always comes from the grid-free terms of ``mf``.
-        rotation: (3, 3) rotation matrix; the grid is then the one that PySCF builds for the molecule turned by
-            it, turned back. How much an energy changes is the noise of the grid.
+        rotation: (3, 3) rotation matrix; the grid is then the one that PySCF builds for the molecule turned
+            by it, turned back. How much an energy changes is the noise of the grid.
         density_floor: Points with a smaller total density (bohr^-3) are left out.
         kernel: Append the total density convolved with this kernel as last row, whatever the functional of
             ``mf``. None appends it for a functional of family NONLOCAL only, with its own kernel.

@@ -23,6 +23,7 @@ from kakehashi_nnxc._units import HARTREE_IN_KCAL_PER_MOL
 from kakehashi_nnxc.constrained_form import (
     N_INPUTS,
     correlation_term,
+    exchange_parts,
     near_region,
     network,
     parameter_shapes,
@@ -38,11 +39,15 @@ amplitudes; energies change by 1e-3 kcal/mol, and a fit is six times faster."""
 FINE = 4.0
 """Factor on ``MERGING`` for grid pairs, whose differences are that small."""
 
-GRID_TOLERANCE = 0.005
+GRID_TOLERANCE = 0.002
 """Difference between two grids (kcal/mol) that counts as one residual."""
 
 SCALING_TOLERANCE = 2e-4
 """Violation of a scaling condition (hartree per electron) that counts as one residual."""
+
+STEEPEST = 0.4
+SLOPE_TOLERANCE = 0.1
+"""Steepest slope in ``ExchangeSlopes``, and the violation of it that counts as one residual."""
 
 NETS = ("exchange", "correlation")
 MAX_TRIALS = 7
@@ -177,13 +182,59 @@ class ScalingCurves:
         )
 
     def violations(self, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return non-negative violations (hartree) of both conditions between neighboring radii."""
+        """Return non-negative violations of both conditions between neighboring radii, in tolerances."""
         flat = self.inputs.reshape(-1, self.inputs.shape[-1])
         bend = network(parameters, "correlation", flat).to(torch.float64).reshape(self.base.shape)
         size = self.base + self.amplitude * bend
         rising = _shortfall(self.radii * size, self.radii * self.base) / self.radii[1:]
         falling = _shortfall(-size, -self.base)
-        return torch.cat([rising, falling]).reshape(-1)
+        return torch.cat([rising, falling]).reshape(-1) / SCALING_TOLERANCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExchangeSlopes:
+    """Enhancement of exchange along alpha at fixed p, whose slope must not be steep in tails.
+
+    The derivative of the exchange energy with respect to tau adds to the inverse mass of the electrons: below
+    -1 the mass is negative, and empty orbitals fall into the tail of the density. In a tail that decays like
+    exp(-2 k r) it is -0.95 sqrt(p) dF/dalpha / k, k about 1 bohr^-1.
+
+    Attributes:
+        base: (n_p, n_alpha) enhancement F of r2SCAN.
+        amplitude: The same for the change by N = 1.
+        inputs: (n_p, n_alpha, 2) of the exchange network.
+        scale: (n_p, n_alpha - 1) sqrt(p) over steps of alpha.
+    """
+
+    base: torch.Tensor
+    amplitude: torch.Tensor
+    inputs: torch.Tensor
+    scale: torch.Tensor
+
+    @classmethod
+    def on_grid(cls) -> ExchangeSlopes:
+        """Cover valence and tails."""
+        p = torch.from_numpy(np.geomspace(0.05, 60.0, 20))
+        alpha = torch.tensor(
+            [0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0],
+            dtype=torch.float64,
+        )
+        grid_p, grid_alpha = (x.reshape(-1) for x in torch.meshgrid(p, alpha, indexing="ij"))
+        shape = (len(p), len(alpha))
+        base, amplitude, inputs = exchange_parts(torch.ones_like(grid_p), grid_p, grid_alpha)
+        return cls(
+            base=(base / r2scan.UNIFORM_EXCHANGE).reshape(shape),
+            amplitude=(amplitude / r2scan.UNIFORM_EXCHANGE).reshape(shape),
+            inputs=torch.stack(inputs, dim=-1).to(torch.float32).reshape(*shape, 2),
+            scale=p.sqrt()[:, None] / alpha.diff()[None, :],
+        )
+
+    def violations(self, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return by how much slopes exceed ``STEEPEST`` or those of r2SCAN, in tolerances."""
+        bend = network(parameters, "exchange", self.inputs.reshape(-1, 2)).to(torch.float64)
+        slopes = (self.base + self.amplitude * bend.reshape(self.base.shape)).diff(dim=-1)
+        allowed = (self.base.diff(dim=-1) * self.scale).clamp_min(STEEPEST)
+        return (slopes * self.scale - allowed).clamp_min(0.0).reshape(-1) / SLOPE_TOLERANCE
 
 
 def _shortfall(values: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
@@ -286,7 +337,7 @@ class ReactionFit:
         self._huber = huber
         self._smoothness = smoothness or Smoothness()
         self._mesh = {net: self._mesh_of(N_INPUTS[family][net], seed) for net in NETS}
-        self._curves = ScalingCurves.random(family, seed=seed)
+        self._conditions = (ScalingCurves.random(family, seed=seed), ExchangeSlopes.on_grid())
         self._theta = self._flatten(parameters)
         self._damping = damping
         self._linearized: tuple[dict[str, float], dict[str, torch.Tensor]] | None = None
@@ -320,7 +371,7 @@ class ReactionFit:
                 self._reaction_rows(jacobian) * weights[:, None],
                 self._grid_rows(self._theta),
                 self._mesh_jacobian(self._theta),
-                self._scaling_rows(self._theta),
+                self._condition_rows(self._theta),
             ]
         )
         # Fulfilled conditions have empty rows.
@@ -401,7 +452,11 @@ class ReactionFit:
     def _held(self, theta: torch.Tensor) -> torch.Tensor:
         """Return all residuals but those of the reactions."""
         return torch.cat(
-            [self._grid_residual(theta), self._mesh_residual(theta), self._scaling_residual(theta)]
+            [
+                self._grid_residual(theta),
+                self._mesh_residual(theta),
+                self._condition_residual(theta),
+            ]
         )
 
     def _grid_residual(self, theta: torch.Tensor) -> torch.Tensor:
@@ -437,14 +492,17 @@ class ReactionFit:
         bend = (left - 2.0 * middle + right) * (scale / self._smoothness.bend)
         return torch.cat([middle * (scale / self._smoothness.value), bend])
 
-    def _scaling_residual(self, theta: torch.Tensor) -> torch.Tensor:
+    def _condition_residual(self, theta: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            return self._curves.violations(self._unflatten(theta)) / SCALING_TOLERANCE
+            return self._violations(self._unflatten(theta))
 
-    def _scaling_rows(self, theta: torch.Tensor) -> torch.Tensor:
+    def _violations(self, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return torch.cat([condition.violations(parameters) for condition in self._conditions])
+
+    def _condition_rows(self, theta: torch.Tensor) -> torch.Tensor:
         """Return rows of all conditions; zero where one is fulfilled."""
         leaves = {k: v.requires_grad_(True) for k, v in self._unflatten(theta).items()}
-        violations = self._curves.violations(leaves) / SCALING_TOLERANCE
+        violations = self._violations(leaves)
         rows = torch.zeros(len(violations), theta.numel(), dtype=torch.float64)
         active = torch.nonzero(violations.detach() > 0.0).squeeze(-1)
         if len(active) == 0:
