@@ -15,13 +15,14 @@ pytest.importorskip("lightning_fabric", reason="the training loop needs kakehash
 
 from kakehashi_core.contracts import XCFamily
 from kakehashi_core.training import train
-from kakehashi_nnxc.constrained_form import ConstrainedFunctional
+from kakehashi_nnxc.constrained_form import ConstrainedFunctional, exchange_term, network
 from kakehashi_nnxc.molecular_calculations import as_json
 from kakehashi_nnxc.reaction_sets import Molecule, Reaction, molecular_identity, reaction_set
 from kakehashi_nnxc.reaction_sets.g2 import molecule
 from kakehashi_nnxc.training import coupled_cluster_labels as labels
 from kakehashi_nnxc.training.constrained_fit import (
     FINE,
+    ExchangeSlopes,
     ReactionFit,
     Species,
     _network_energy,
@@ -186,6 +187,28 @@ def test_rows_of_the_solver_are_derivatives(
     open_ = (residual(theta + 2e-4 * direction) > 0) == (residual(theta - 2e-4 * direction) > 0)
     open_[grid] = False
     assert ((analytic - short).abs()[open_]).max() < 3e-3 * short.abs().max()
+
+
+def test_slope_of_exchange_is_the_mass_in_a_tail() -> None:
+    """Oracle: derivative with respect to tau by automatic differentiation, density exp(-2 k r), k = 0.7."""
+    slopes = ExchangeSlopes.on_grid()
+    steep = rough_parameters("MGGA")
+    i, j, k = 9, 4, 0.7  # p about 1.4, alpha between 0.2 and 0.35
+    p = slopes.inputs[i, 0, 0].double() / (1.0 - slopes.inputs[i, 0, 0].double())
+    density = (k / (3.0 * np.pi**2) ** (1.0 / 3.0) / p.sqrt()) ** 3
+    sigma = (2.0 * k * density) ** 2
+    uniform = 0.3 * (3.0 * np.pi**2) ** (2.0 / 3.0) * density ** (5.0 / 3.0)
+    tau = (sigma / (8.0 * density) + 0.275 * uniform).reshape(1).requires_grad_(True)
+    term = exchange_term(density.reshape(1), sigma.reshape(1), tau)
+    energy = term.base + term.amplitude * network(steep, "exchange", term.inputs.float())
+    (mass,) = torch.autograd.grad(energy.sum(), tau)
+    bend = network(steep, "exchange", slopes.inputs.reshape(-1, 2)).double()
+    enhancement = slopes.base + slopes.amplitude * bend.reshape(slopes.base.shape)
+    slope = float((enhancement.diff(dim=-1) * slopes.scale)[i, j])
+    assert float(mass) == pytest.approx(-0.8 * slope / k, rel=0.1)
+    assert float(slopes.violations(initial_parameters("MGGA", 0)).max()) == 0.0
+    rising = {**steep, "exchange.3.weight": 20.0 * steep["exchange.3.weight"]}
+    assert float(slopes.violations(rising).max()) > 1.0
 
 
 def test_fit_finds_reachable_energies(densities: dict[str, dict[str, Any]]) -> None:

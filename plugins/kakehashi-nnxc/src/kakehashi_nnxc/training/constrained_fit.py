@@ -197,7 +197,7 @@ class ExchangeSlopes:
 
     The derivative of the exchange energy with respect to tau adds to the inverse mass of the electrons: below
     -1 the mass is negative, and empty orbitals fall into the tail of the density. In a tail that decays like
-    exp(-2 k r) it is -0.95 sqrt(p) dF/dalpha / k, k about 1 bohr^-1.
+    exp(-2 k r) it is -0.8 sqrt(p) dF/dalpha / k, k about 1 bohr^-1.
 
     Attributes:
         base: (n_p, n_alpha) enhancement F of r2SCAN.

@@ -55,7 +55,7 @@ FIRST_LAYER_SCALE = 2.0
 FIT_STEPS = 40
 REFINEMENT_STEPS = 6
 N_ROUNDS = 1
-"""Self-consistency moves atomization energies by 0.2 kcal/mol at most: a second round changes nothing that matters."""
+"""Self-consistency moves atomization energies by 0.2 kcal/mol at most: a second round changes little."""
 
 FLAGSHIPS: dict[str, XCFamily] = {"kh-mgga": "MGGA", "kh-nra": "NONLOCAL"}
 
