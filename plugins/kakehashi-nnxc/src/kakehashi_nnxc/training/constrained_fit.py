@@ -39,7 +39,7 @@ amplitudes; energies change by 1e-3 kcal/mol, and a fit is six times faster."""
 FINE = 4.0
 """Factor on ``MERGING`` for grid pairs, whose differences are that small."""
 
-GRID_TOLERANCE = 0.002
+GRID_TOLERANCE = 0.001
 """Difference between two grids (kcal/mol) that counts as one residual."""
 
 SCALING_TOLERANCE = 2e-4

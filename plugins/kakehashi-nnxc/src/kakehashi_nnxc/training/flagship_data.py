@@ -44,7 +44,7 @@ IONIZED_ATOMS = ("li", "be", "b", "n", "f", "na", "al")
 GRID_SPECIES = (
     "N", "O", "C", "F", "Si", "S", "B", "194_hno_W4-11", "134_cf2_W4-11", "252_t-n2h2_W4-11",
     "241_sih3f_W4-11", "145_ch3f_W4-11", "119_bf_W4-11", "199_hoo_W4-11", "191_hnc_W4-11", "182_hccf_W4-11",
-    "PN", "NF2", "LiOH", "CH2F",
+    "PN", "NF2", "LiOH", "CH2F", "OH", "SH",
 )  # fmt: skip
 """Species whose energy must not depend on the integration grid."""
 
