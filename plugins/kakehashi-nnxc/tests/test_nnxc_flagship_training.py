@@ -284,7 +284,6 @@ def test_no_labeled_molecule_is_in_the_test_set() -> None:
         assert molecular_identity(labels.label_molecule(name)) not in forbidden, name
 
 
-@pytest.mark.skipif(not LABELS.exists(), reason="the labels are being computed")
 def test_labels_agree_with_exact_atomization_energies() -> None:
     """Oracle: W4-11, whose own uncertainty is 0.2 kcal/mol."""
     errors = np.array(list(labels.control_errors(labels.read_labels(LABELS)).values()))

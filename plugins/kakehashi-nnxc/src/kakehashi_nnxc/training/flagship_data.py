@@ -88,8 +88,6 @@ def labeled_reactions(
     *, strict: bool = False
 ) -> tuple[tuple[TrainingReaction, ...], dict[str, Molecule]]:
     """Return the reactions with coupled-cluster labels of our own, and their species."""
-    if not LABELS.exists():
-        return (), {}
     labels = read_labels(LABELS)
     forbidden = forbidden_identities()
     chosen: list[TrainingReaction] = []
