@@ -20,15 +20,7 @@ from kakehashi_nnxc.molecular_calculations import as_json
 from kakehashi_nnxc.reaction_sets import Molecule, Reaction, molecular_identity, reaction_set
 from kakehashi_nnxc.reaction_sets.g2 import molecule
 from kakehashi_nnxc.training import coupled_cluster_labels as labels
-from kakehashi_nnxc.training.constrained_fit import (
-    FINE,
-    ExchangeSlopes,
-    ReactionFit,
-    Species,
-    _network_energy,
-    initial_parameters,
-    predicted_energy,
-)
+from kakehashi_nnxc.training.constrained_fit import ReactionFit, initial_parameters
 from kakehashi_nnxc.training.fixed_densities import compute_density, compute_on_grids
 from kakehashi_nnxc.training.flagship_data import (
     LABELS,
@@ -36,6 +28,13 @@ from kakehashi_nnxc.training.flagship_data import (
     forbidden_identities,
     training_reactions,
 )
+from kakehashi_nnxc.training.network_densities import (
+    FINE,
+    Species,
+    network_energy,
+    predicted_energy,
+)
+from kakehashi_nnxc.training.soft_conditions import ExchangeSlopes
 
 BASIS = "sto-3g"
 
@@ -255,7 +254,7 @@ def test_grid_sets_hold_the_same_density() -> None:
         assert n == pytest.approx(9.0, abs=1e-3)
     start = initial_parameters("MGGA", 0)
     fine, coarse, _ = (Species.from_density(a, refinement=FINE) for a in grids.values())
-    assert float(_network_energy(coarse, start) - _network_energy(fine, start)) == 0.0
+    assert float(network_energy(coarse, start) - network_energy(fine, start)) == 0.0
 
 
 def test_label_of_hydrogen_is_the_exact_energy() -> None:

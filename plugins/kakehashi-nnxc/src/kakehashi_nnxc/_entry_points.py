@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from kakehashi_core.contracts import XCFamily
 from kakehashi_core.specs import Citation, CommandSpec, Domain, XCSpec
 
@@ -114,59 +116,61 @@ def _constrained(name: str, family: XCFamily, summary: str) -> XCSpec:
 
 def demo_xc() -> CommandSpec:
     """Describe the demo section: atomization energies and a geometry with real SCF runs."""
-    return CommandSpec(
-        name="demo-xc",
-        api_version=1,
-        factory="kakehashi_nnxc.demo:demo_xc",
-        summary="molecules from ASE's G2 set with PBE, r2SCAN and nn-mgga inside PySCF",
-        citation=PAPER,
-        code_license="MIT",
-        units={"energy": "kcal/mol"},
-        verb="demo",
+    return _command(
+        "demo",
+        "demo:demo_xc",
+        "molecules from ASE's G2 set with PBE, r2SCAN, nn-mgga and kh-mgga inside PySCF",
         position=10,
     )
 
 
 def bench_xc() -> CommandSpec:
     """Describe the evaluation of functionals on sets of reactions."""
-    return CommandSpec(
-        name="bench-xc",
-        api_version=1,
-        factory="kakehashi_nnxc.evaluation.command:bench_xc",
-        summary="self-consistent errors of functionals on ae147, ae148, bh76, ip13 or s22",
-        citation=PAPER,
-        code_license="MIT",
-        units={"energy": "kcal/mol"},
-        verb="bench",
+    return _command(
+        "bench",
+        "evaluation.command:bench_xc",
+        "self-consistent errors of functionals on ae147, ae148, bh76, ip13 or s22",
         position=20,
     )
 
 
 def bench_constraints() -> CommandSpec:
     """Describe the check of exact conditions on a mesh."""
-    return CommandSpec(
-        name="bench-constraints",
-        api_version=1,
-        factory="kakehashi_nnxc.exact_conditions_command:bench_constraints",
-        summary="exact conditions of a functional on a mesh, and plots of its enhancement factors",
-        citation=PAPER,
-        code_license="MIT",
-        units={"energy": "hartree"},
-        verb="bench",
+    return _command(
+        "bench",
+        "exact_conditions_command:bench_constraints",
+        "exact conditions of a functional on a mesh, and plots of its enhancement factors",
         position=30,
+        energy="hartree",
     )
 
 
 def train_xc() -> CommandSpec:
     """Describe the training of functionals."""
+    return _command(
+        "train",
+        "training.command:train_xc",
+        "train a functional of this plugin from scratch",
+        position=10,
+    )
+
+
+def _command(
+    verb: Literal["demo", "bench", "train"],
+    factory: str,
+    summary: str,
+    *,
+    position: int,
+    energy: str = "kcal/mol",
+) -> CommandSpec:
     return CommandSpec(
-        name="train-xc",
+        name=factory.partition(":")[2].replace("_", "-"),
         api_version=1,
-        factory="kakehashi_nnxc.training.command:train_xc",
-        summary="train a functional of this plugin from scratch",
+        factory=f"kakehashi_nnxc.{factory}",
+        summary=summary,
         citation=PAPER,
         code_license="MIT",
-        units={"energy": "kcal/mol"},
-        verb="train",
-        position=10,
+        units={"energy": energy},
+        verb=verb,
+        position=position,
     )

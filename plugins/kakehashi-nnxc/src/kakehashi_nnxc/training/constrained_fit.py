@@ -4,242 +4,36 @@ At self-consistency the total energy is stationary, so its change with the funct
 exchange-correlation energy at a fixed density. There are far fewer reactions than weights, so steps of
 Levenberg-Marquardt are solved in the space of residuals. Residuals besides the reactions make the fit a sound
 one: values and second differences of N on a mesh of its inputs, differences between integration grids, and
-violations of the scaling inequalities of correlation.
+violations of ``soft_conditions``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from kakehashi_core.contracts import XCFamily
-from kakehashi_nnxc import r2scan
 from kakehashi_nnxc._units import HARTREE_IN_KCAL_PER_MOL
-from kakehashi_nnxc.constrained_form import (
-    N_INPUTS,
-    correlation_term,
-    exchange_parts,
-    near_region,
-    network,
-    parameter_shapes,
-    terms,
-)
+from kakehashi_nnxc.constrained_form import N_INPUTS, network, parameter_shapes
 from kakehashi_nnxc.training.flagship_data import TrainingReaction
-
-LOWEST_DENSITY = 1e-8
-MERGING = {"exchange": 40.0, "correlation": 28.0}
-"""Cells per unit of an input in which points are merged. Merging keeps sum and first moments of the
-amplitudes; energies change by 1e-3 kcal/mol, and a fit is six times faster."""
-
-FINE = 4.0
-"""Factor on ``MERGING`` for grid pairs, whose differences are that small."""
+from kakehashi_nnxc.training.network_densities import (
+    NETS,
+    Species,
+    network_energy,
+    predicted_energy,
+)
+from kakehashi_nnxc.training.soft_conditions import ExchangeSlopes, ScalingCurves
 
 GRID_TOLERANCE = 0.001
 """Difference between two grids (kcal/mol) that counts as one residual."""
 
-SCALING_TOLERANCE = 2e-4
-"""Violation of a scaling condition (hartree per electron) that counts as one residual."""
-
-STEEPEST = 0.4
-SLOPE_TOLERANCE = 0.1
-"""Steepest slope in ``ExchangeSlopes``, and the violation of it that counts as one residual."""
-
-NETS = ("exchange", "correlation")
 MAX_TRIALS = 7
 NEGLIGIBLE_GAIN = 1e-4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Species:
-    """A fixed density as the networks see it.
-
-    Attributes:
-        inputs: Net to (n_points, n_inputs), float32.
-        amplitudes: Net to (n_points,), change of the energy for N = 1, quadrature weight included, hartree.
-        base_energy: Total energy with N = 0, hartree.
-    """
-
-    inputs: Mapping[str, torch.Tensor]
-    amplitudes: Mapping[str, torch.Tensor]
-    base_energy: float
-
-    @classmethod
-    def from_density(
-        cls, density: Mapping[str, Any], family: XCFamily = "MGGA", *, refinement: float = 1.0
-    ) -> Species:
-        """Build from an entry of ``fixed_densities.load_densities``.
-
-        The energy with N = 0 is that of r2SCAN at this density; for densities of another functional the
-        difference on the stored points is taken.
-
-        Args:
-            density: The arrays.
-            family: Form.
-            refinement: Factor on the number of cells per unit in which points are merged.
-        """
-        spin: Literal[0, 1] = 1 if int(density["spin"]) else 0
-        variables = torch.from_numpy(np.ascontiguousarray(density["variables"]))
-        weights = torch.from_numpy(np.ascontiguousarray(density["weights"]))
-        total = variables[0] if spin == 0 else variables[0] + variables[1]
-        keep = total > LOWEST_DENSITY
-        variables, weights = variables[:, keep].clone(), weights[keep]
-        if spin == 1:
-            variables[:2].clamp_min_(1e-12)
-        near = None
-        if family == "NONLOCAL":
-            near = near_region(
-                torch.from_numpy(np.ascontiguousarray(density["near"]))[keep], total[keep]
-            )
-        exchange, correlation = terms(variables, spin, near)
-        base = sum(float((weights * t.base).sum()) for t in (*exchange, correlation))
-        inputs, amplitudes = {}, {}
-        for net, parts in (("exchange", exchange), ("correlation", [correlation])):
-            x = torch.cat([part.inputs for part in parts])
-            f = torch.cat([weights * part.amplitude for part in parts])
-            inputs[net], amplitudes[net] = _merged(x, f, refinement * MERGING[net])
-        return cls(
-            inputs=inputs,
-            amplitudes=amplitudes,
-            base_energy=float(density["total_energy"]) - float(density["xc_energy"]) + base,
-        )
-
-
-def _merged(
-    inputs: torch.Tensor, amplitudes: torch.Tensor, cells_per_unit: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    n_inputs = inputs.shape[1]
-    # N varies slowly along r_s/(1+r_s) and f_2, the first two of the correlation.
-    relative = [1.0, 1.0] if n_inputs == 2 else [0.6, 0.6, *[1.0] * (n_inputs - 2)]
-    cells = cells_per_unit * torch.tensor(relative, dtype=inputs.dtype)
-    key = torch.floor(inputs * cells).to(torch.int64)
-    _, cell = torch.unique(key, dim=0, return_inverse=True)
-    n_cells = int(cell.max()) + 1
-    weight = amplitudes.abs() + 1e-30
-    total = torch.zeros(n_cells, dtype=torch.float64).index_add_(0, cell, weight)
-    moments = torch.zeros(n_cells, n_inputs, dtype=torch.float64).index_add_(
-        0, cell, inputs * weight[:, None]
-    )
-    sums = torch.zeros(n_cells, dtype=torch.float64).index_add_(0, cell, amplitudes)
-    return (moments / total[:, None]).to(torch.float32), sums
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScalingCurves:
-    """Correlation per electron along r_s at fixed polarization, p and alpha.
-
-    The exact inequality E_c[n_lambda] >= lambda E_c[n] for lambda >= 1, and E_c falling with lambda, hold if
-    along every such curve r_s |e_c| rises and |e_c| falls (sufficient local conditions). Where r2SCAN itself
-    violates them slightly, it is the measure.
-
-    Attributes:
-        base: (n_curves, n_radii) |e_c| of r2SCAN, hartree.
-        amplitude: The same for the change by N = 1.
-        inputs: (n_curves, n_radii, n_inputs) of the correlation network.
-        radii: (n_radii,) bohr, ascending.
-    """
-
-    base: torch.Tensor
-    amplitude: torch.Tensor
-    inputs: torch.Tensor
-    radii: torch.Tensor
-
-    @classmethod
-    def random(cls, family: XCFamily, *, n_curves: int = 200, seed: int = 0) -> ScalingCurves:
-        """Draw curves from low to high density."""
-        rng = np.random.default_rng([seed, 5])
-        radii = np.geomspace(0.02, 60.0, 24)
-        polarization = np.where(rng.random(n_curves) < 0.5, 0.0, rng.uniform(0.0, 1.0, n_curves))
-        gradient = 10.0 ** rng.uniform(-3.0, 1.0, n_curves)
-        gradient[rng.random(n_curves) < 0.2] = 0.0
-        orbital = rng.uniform(0.0, 3.0, n_curves)
-        orbital[rng.random(n_curves) < 0.15] = 0.0
-        close = rng.uniform(-0.7, 0.7, n_curves)
-        shape = (n_curves, radii.size)
-        z, p, alpha, near = (
-            torch.from_numpy(np.repeat(x, radii.size))
-            for x in (polarization, gradient, orbital, close)
-        )
-        rs = torch.from_numpy(np.tile(radii, n_curves))
-        density = (r2scan.SEITZ / rs) ** 3
-        sigma = p * 4.0 * r2scan.FERMI_SQUARED * density ** (8.0 / 3.0)
-        weizsaecker = sigma / (8.0 * density)
-        kinetic = 0.5 * ((1.0 + z) ** (5.0 / 3.0) + (1.0 - z) ** (5.0 / 3.0))
-        uniform = r2scan.UNIFORM_KINETIC * density ** (5.0 / 3.0) * kinetic
-        tau = weizsaecker + alpha * (uniform + r2scan.ETA * weizsaecker)
-        term = correlation_term(
-            1.0 + z, 1.0 - z, density, sigma, tau, near if family == "NONLOCAL" else None
-        )
-        return cls(
-            base=(-term.base / density).reshape(shape),
-            amplitude=(-term.amplitude / density).reshape(shape),
-            inputs=term.inputs.to(torch.float32).reshape(*shape, -1),
-            radii=torch.from_numpy(radii),
-        )
-
-    def violations(self, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return non-negative violations of both conditions between neighboring radii, in tolerances."""
-        flat = self.inputs.reshape(-1, self.inputs.shape[-1])
-        bend = network(parameters, "correlation", flat).to(torch.float64).reshape(self.base.shape)
-        size = self.base + self.amplitude * bend
-        rising = _shortfall(self.radii * size, self.radii * self.base) / self.radii[1:]
-        falling = _shortfall(-size, -self.base)
-        return torch.cat([rising, falling]).reshape(-1) / SCALING_TOLERANCE
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExchangeSlopes:
-    """Enhancement of exchange along alpha at fixed p, whose slope must not be steep in tails.
-
-    The derivative of the exchange energy with respect to tau adds to the inverse mass of the electrons: below
-    -1 the mass is negative, and empty orbitals fall into the tail of the density. In a tail that decays like
-    exp(-2 k r) it is -0.8 sqrt(p) dF/dalpha / k, k about 1 bohr^-1.
-
-    Attributes:
-        base: (n_p, n_alpha) enhancement F of r2SCAN.
-        amplitude: The same for the change by N = 1.
-        inputs: (n_p, n_alpha, 2) of the exchange network.
-        scale: (n_p, n_alpha - 1) sqrt(p) over steps of alpha.
-    """
-
-    base: torch.Tensor
-    amplitude: torch.Tensor
-    inputs: torch.Tensor
-    scale: torch.Tensor
-
-    @classmethod
-    def on_grid(cls) -> ExchangeSlopes:
-        """Cover valence and tails."""
-        p = torch.from_numpy(np.geomspace(0.05, 60.0, 20))
-        alpha = torch.tensor(
-            [0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0],
-            dtype=torch.float64,
-        )
-        grid_p, grid_alpha = (x.reshape(-1) for x in torch.meshgrid(p, alpha, indexing="ij"))
-        shape = (len(p), len(alpha))
-        base, amplitude, inputs = exchange_parts(torch.ones_like(grid_p), grid_p, grid_alpha)
-        return cls(
-            base=(base / r2scan.UNIFORM_EXCHANGE).reshape(shape),
-            amplitude=(amplitude / r2scan.UNIFORM_EXCHANGE).reshape(shape),
-            inputs=torch.stack(inputs, dim=-1).to(torch.float32).reshape(*shape, 2),
-            scale=p.sqrt()[:, None] / alpha.diff()[None, :],
-        )
-
-    def violations(self, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return by how much slopes exceed ``STEEPEST`` or those of r2SCAN, in tolerances."""
-        bend = network(parameters, "exchange", self.inputs.reshape(-1, 2)).to(torch.float64)
-        slopes = (self.base + self.amplitude * bend.reshape(self.base.shape)).diff(dim=-1)
-        allowed = (self.base.diff(dim=-1) * self.scale).clamp_min(STEEPEST)
-        return (slopes * self.scale - allowed).clamp_min(0.0).reshape(-1) / SLOPE_TOLERANCE
-
-
-def _shortfall(values: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
-    """Return by how much ``values`` fall along the last axis, beyond what ``base`` does."""
-    return (base.diff(dim=-1).clamp_max(0.0) - values.diff(dim=-1)).clamp_min(0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -464,8 +258,8 @@ class ReactionFit:
         differences = []
         with torch.no_grad():
             for finest, *others in self._grid_sets:
-                reference = _network_energy(finest, parameters)
-                differences += [_network_energy(other, parameters) - reference for other in others]
+                reference = network_energy(finest, parameters)
+                differences += [network_energy(other, parameters) - reference for other in others]
         if not differences:
             return torch.zeros(0, dtype=torch.float64)
         return torch.stack(differences) * (HARTREE_IN_KCAL_PER_MOL / GRID_TOLERANCE)
@@ -574,7 +368,7 @@ class ReactionFit:
         self, species: Species, theta: torch.Tensor
     ) -> tuple[float, torch.Tensor]:
         leaves = {k: v.requires_grad_(True) for k, v in self._unflatten(theta).items()}
-        energy = _network_energy(species, leaves)
+        energy = network_energy(species, leaves)
         gradients = torch.autograd.grad(energy, list(leaves.values()))
         flat = torch.cat([g.reshape(-1) for g in gradients]).to(torch.float64)
         return float(energy.detach()), flat
@@ -588,21 +382,3 @@ class ReactionFit:
             k: part.reshape(shape).to(torch.float32)
             for (k, shape), part in zip(self._shapes.items(), parts, strict=True)
         }
-
-
-def predicted_energy(species: Species, parameters: Mapping[str, torch.Tensor]) -> float:
-    """Return the total energy (hartree) of a fixed density."""
-    with torch.no_grad():
-        return species.base_energy + float(_network_energy(species, parameters))
-
-
-def _network_energy(species: Species, parameters: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    # float32 networks, float64 sums: the error of a total energy stays below 1e-6 hartree.
-    parts = [
-        (
-            network(parameters, net, species.inputs[net]).to(torch.float64)
-            * species.amplitudes[net]
-        ).sum()
-        for net in NETS
-    ]
-    return parts[0] + parts[1]
