@@ -28,48 +28,56 @@ UNITS = {"energy_density": "hartree/bohr^3", "variables": "Hartree atomic units"
 
 TRAINED_ELEMENTS = ("H", "Li", "Be", "B", "C", "N", "O", "F", "Na", "Al", "Si", "P", "S", "Cl")
 
-
 PUBLISHED_DOMAIN = Domain(
     elements=TRAINED_ELEMENTS,
     note="ground states of molecules near equilibrium; no dispersion, no exact exchange",
+)
+FLAGSHIP_DOMAIN = Domain(
+    elements=TRAINED_ELEMENTS,
+    note="molecules and reaction barriers of light elements; no dispersion, no exact exchange",
 )
 
 
 def nn_lsda() -> XCSpec:
     """Describe the neural local spin-density functional."""
-    return _four_layer(
+    return _functional(
         "nn-lsda", "LDA", "neural local spin density, four-layer form of Nagai et al."
     )
 
 
 def nn_gga() -> XCSpec:
     """Describe the neural generalized-gradient functional."""
-    return _four_layer("nn-gga", "GGA", "neural GGA, four-layer form of Nagai et al.")
+    return _functional("nn-gga", "GGA", "neural GGA, four-layer form of Nagai et al.")
 
 
 def nn_mgga() -> XCSpec:
     """Describe the neural meta-GGA; torch is imported when ``factory`` is resolved."""
-    return _four_layer("nn-mgga", "MGGA", "neural meta-GGA, four-layer form of Nagai et al.")
+    return _functional("nn-mgga", "MGGA", "neural meta-GGA, four-layer form of Nagai et al.")
 
 
 def nn_nra() -> XCSpec:
     """Describe the neural near-region functional, which reads a convolved density as well."""
-    return _four_layer("nn-nra", "NONLOCAL", "neural near-region functional of Nagai et al.")
+    return _functional("nn-nra", "NONLOCAL", "neural near-region functional of Nagai et al.")
 
 
 def kh_mgga() -> XCSpec:
     """Describe the constrained flagship: r2SCAN bent by two bounded networks."""
-    return _constrained("kh-mgga", "MGGA", "constrained neural meta-GGA on r2SCAN")
+    return _functional("kh-mgga", "MGGA", "constrained neural meta-GGA on r2SCAN", FLAGSHIP_DOMAIN)
 
 
 def kh_nra() -> XCSpec:
     """Describe the flagship whose correlation reads a convolved density as well."""
-    return _constrained(
-        "kh-nra", "NONLOCAL", "constrained neural meta-GGA with a near-region channel"
+    return _functional(
+        "kh-nra",
+        "NONLOCAL",
+        "constrained neural meta-GGA with a near-region channel",
+        FLAGSHIP_DOMAIN,
     )
 
 
-def _four_layer(name: str, family: XCFamily, summary: str) -> XCSpec:
+def _functional(
+    name: str, family: XCFamily, summary: str, domain: Domain = PUBLISHED_DOMAIN
+) -> XCSpec:
     return XCSpec(
         name=name,
         api_version=1,
@@ -78,31 +86,7 @@ def _four_layer(name: str, family: XCFamily, summary: str) -> XCSpec:
         citation=PAPER,
         code_license="MIT",
         weights_license="MIT",
-        domain=PUBLISHED_DOMAIN,
-        units=UNITS,
-        devices=("cpu", "cuda"),
-        dtypes=("float64",),
-        checkpoint=f"weights/{name}.safetensors",
-        samples=("H2O", "NH2"),
-        family=family,
-        hybrid=0.0,
-        max_deriv=2,
-    )
-
-
-def _constrained(name: str, family: XCFamily, summary: str) -> XCSpec:
-    return XCSpec(
-        name=name,
-        api_version=1,
-        factory=f"kakehashi_nnxc.functionals:{name.replace('-', '_')}",
-        summary=summary,
-        citation=PAPER,
-        code_license="MIT",
-        weights_license="MIT",
-        domain=Domain(
-            elements=TRAINED_ELEMENTS,
-            note="molecules and reaction barriers of light elements; no dispersion, no exact exchange",
-        ),
+        domain=domain,
         units=UNITS,
         devices=("cpu", "cuda"),
         dtypes=("float64",),

@@ -5,9 +5,10 @@ Their options are those of ``registry.load``, for instance ``registry.load("xc",
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
+from typing import TypedDict, cast
 
-from kakehashi_core.checkpoints import load_packaged_checkpoint
+from kakehashi_core.checkpoints import Checkpoint, load_packaged_checkpoint
 from kakehashi_core.contracts import XCFamily
 from kakehashi_core.model_card import ModelCard
 from kakehashi_nnxc import constrained_form, four_layer_form
@@ -15,6 +16,12 @@ from kakehashi_nnxc.constrained_form import ConstrainedFunctional
 from kakehashi_nnxc.four_layer_form import Activation, FourLayerFunctional
 
 PACKAGE = "kakehashi_nnxc"
+
+
+class _Identity(TypedDict):
+    name: str
+    card: ModelCard
+    sha256: str
 
 
 def weight_path(name: str) -> str:
@@ -81,29 +88,27 @@ def kh_nra(*, device: str = "cpu") -> ConstrainedFunctional:
 
 
 def _constrained(name: str, family: XCFamily, device: str) -> ConstrainedFunctional:
-    checkpoint = load_packaged_checkpoint(
-        PACKAGE, weight_path(name), shapes=constrained_form.parameter_shapes(family)
-    )
+    shapes = constrained_form.parameter_shapes(family)
+    checkpoint, identity = _packaged(name, shapes)
     return ConstrainedFunctional(
-        name=name,
-        family=family,
-        parameters=checkpoint.tensors,
-        card=ModelCard.from_manifest(checkpoint.manifest),
-        sha256=checkpoint.sha256,
-        device=device,
+        family=family, parameters=checkpoint.tensors, device=device, **identity
     )
 
 
 def _four_layer(name: str, family: XCFamily, device: str) -> FourLayerFunctional:
-    checkpoint = load_packaged_checkpoint(
-        PACKAGE, weight_path(name), shapes=four_layer_form.parameter_shapes(family)
-    )
+    shapes = four_layer_form.parameter_shapes(family)
+    checkpoint, identity = _packaged(name, shapes)
+    activation = cast(Activation, checkpoint.manifest["activation"])
     return FourLayerFunctional(
-        name=name,
         family=family,
         parameters=checkpoint.tensors,
-        activation=cast(Activation, checkpoint.manifest["activation"]),
-        card=ModelCard.from_manifest(checkpoint.manifest),
-        sha256=checkpoint.sha256,
+        activation=activation,
         device=device,
+        **identity,
     )
+
+
+def _packaged(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Checkpoint, _Identity]:
+    checkpoint = load_packaged_checkpoint(PACKAGE, weight_path(name), shapes=shapes)
+    card = ModelCard.from_manifest(checkpoint.manifest)
+    return checkpoint, {"name": name, "card": card, "sha256": checkpoint.sha256}

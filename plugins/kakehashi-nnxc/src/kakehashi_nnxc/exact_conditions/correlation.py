@@ -55,7 +55,7 @@ def scaling_inequality(at: Sample) -> FloatArray:
 
     Source:
         M. Levy, J. P. Perdew, Phys. Rev. A 32, 2010 (1985), in the local form of R. Pederson, K. Burke,
-        J. Chem. Phys. 159, 214113 (2023).
+        arXiv:2303.01766 (2023).
     """
     slope = _by_logarithm(lambda moved: moved["seitz_radius"] * moved.energy(), at)
     return slope / at["seitz_radius"]
@@ -72,7 +72,7 @@ def monotonic_correlation(at: Sample) -> FloatArray:
     """Differentiate e_c.
 
     Source:
-        The local form of a conjecture, R. Pederson, K. Burke, J. Chem. Phys. 159, 214113 (2023).
+        The local form of a conjecture, R. Pederson, K. Burke, arXiv:2303.01766 (2023).
     """
     return -_by_logarithm(Sample.correlation, at)
 
