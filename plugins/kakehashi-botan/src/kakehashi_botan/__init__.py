@@ -1,6 +1,6 @@
 """Glass-forming mixtures and graph networks for their dynamics. Reduced Lennard-Jones units throughout.
 
-Lengths are in sigma_AA, energies in epsilon_AA, masses are 1, times in tau_LJ = sigma sqrt(m/epsilon), k_B = 1.
+Lengths are in sigma_AA, energies in epsilon_AA, times in tau_LJ = sigma sqrt(m / epsilon); m and k_B are 1.
 """
 
 import lazy_loader
