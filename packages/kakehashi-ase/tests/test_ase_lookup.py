@@ -103,7 +103,7 @@ def test_public_names() -> None:
     for name in kakehashi_ase.__all__:
         assert getattr(kakehashi_ase, name) is not None
         assert name in dir(kakehashi_ase)
-    with pytest.raises(AttributeError, match="has no attribute 'calculators'"):
+    with pytest.raises(AttributeError, match="kakehashi_ase attribute calculators"):
         kakehashi_ase.calculators  # noqa: B018
 
 

@@ -23,6 +23,8 @@ def plain(): return command("bench-plain", "bench", "plain", position=1)
 def greedy(): return command("bench-greedy", "bench", "greedy")
 def second(): return command("bench-second", "bench", "speed", serves="xc")
 def fit(): return command("train-fit", "train", "plain")
+def draw(): return command("glass-draw", "glass", "draw")
+def mine(): return command("list-mine", "list", "draw")
 """
 
 FUNCTIONS = '''
@@ -62,6 +64,9 @@ def plain(*, fail: int = 0, needed: float):
 
 def greedy(**anything):
     pass
+
+def draw(file: str, *, size: int = 1):
+    print("drew", file, size)
 '''
 
 
@@ -208,3 +213,20 @@ def test_documented_arguments_reads_google_docstrings():
     )
     assert documented_arguments(text) == {"first": "One and more.", "second": "Two."}
     assert documented_arguments("") == {}
+
+
+def test_a_package_brings_a_verb_of_its_own(commands, run_cli):
+    commands("glass-draw", "bench-speed")
+    assert run_cli("glass", "draw", "x.xyz", "--size", "3").stdout == "drew x.xyz 3\n"
+    assert "glass " in run_cli("--help").stdout
+    assert "draw" in run_cli("glass").stdout
+    assert "--size" in run_cli("glass", "draw", "--help").stdout
+    unknown = run_cli("glas", "draw")
+    assert unknown.code == 2
+    assert "glas" in unknown.stderr
+
+
+def test_a_verb_of_core_cannot_be_taken(commands, run_cli):
+    commands("list-mine")
+    text = " ".join(run_cli("doctor").stdout.split())
+    assert "none of check, cite, info, list, new" in text

@@ -175,3 +175,31 @@ def test_libxc_itself_knows_pbe_but_no_neural_name():
     """Oracle: PySCF's own parser."""
     pytest.importorskip("pyscf")
     assert diagnosis._known_to_libxc(["pbe", "nn-mgga"]) == ["pbe"]
+
+
+def test_sections_of_packages_are_part_of_the_report(fake_site, run_cli):
+    spec = """
+from kakehashi_core.specs import CommandSpec
+def section(): return CommandSpec(
+    name="doctor-host", api_version=1, factory="fake_section:look", summary="host", verb="doctor")
+"""
+    look = 'def look(): return [{"severity": "note", "subject": "host", "message": "all is well"}]'
+    modules = {"fake_doctor": spec, "fake_section": look}
+    fake_site.add("fake-doctor", {"commands": {"doctor-host": "fake_doctor:section"}}, modules)
+    outcome = run_cli("doctor")
+    assert outcome.code == 0
+    assert "note: host: all is well" in outcome.stdout
+
+
+def test_a_section_that_fails_is_a_problem_and_ends_nothing(fake_site, run_cli):
+    spec = """
+from kakehashi_core.specs import CommandSpec
+def section(): return CommandSpec(
+    name="doctor-host", api_version=1, factory="fake_section:look", summary="host", verb="doctor")
+"""
+    modules = {"fake_doctor": spec, "fake_section": "def look(): 1 / 0"}
+    fake_site.add("fake-doctor", {"commands": {"doctor-host": "fake_doctor:section"}}, modules)
+    outcome = run_cli("doctor")
+    assert outcome.code == 1
+    assert "ZeroDivisionError" in outcome.stdout
+    assert "pip install --upgrade fake-doctor" in outcome.stdout

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 from ase.calculators.calculator import Calculator as AseCalculator
-from ase.calculators.calculator import Parameters, PropertyNotImplementedError
+from ase.calculators.calculator import (
+    Parameters,
+    PropertyNotImplementedError,
+    compare_atoms,
+)
 from ase.outputs import Properties, all_outputs
 
 from kakehashi_ase.errors import CalculatorInputError
@@ -23,6 +28,14 @@ if TYPE_CHECKING:
 
 _NEEDS_VOLUME = frozenset({"stress", "stresses"})
 _MISSING = object()
+Answer = TypeVar("Answer")
+
+
+class _Stored(NamedTuple):
+    """Results and the structure they belong to."""
+
+    atoms: Atoms
+    results: Results
 
 
 class CalculatorOptions(TypedDict, total=False):
@@ -59,7 +72,8 @@ class Calculator(AseCalculator):
     The keys of the first argument must be the names of the constructor's keyword arguments: copies,
     pickles and ``set`` go through them. Everything else is done here: validation of the
     structure before the model runs, caching that sees every watched value, ``free_energy``, fresh
-    and finite float64 results, refusal of unknown options, storage.
+    and finite float64 results, refusal of unknown options, storage. ``compute`` evaluates many
+    structures; a model that is faster on a batch overrides ``evaluate_batch`` as well.
 
     Attributes:
         implemented_properties: What ``evaluate`` can return; ``free_energy`` follows from
@@ -71,6 +85,14 @@ class Calculator(AseCalculator):
         watched_info: Keys of ``atoms.info`` that the model reads; a changed value discards results.
         watched_arrays: Names of per-atom arrays that the model reads beyond those ASE compares.
         check_finite: Whether NaN and infinity in results raise.
+        self_consistent: Whether results come from an iteration or an integration grid, so that equal
+            structures agree to its threshold only; conformance checks are looser then.
+        cutoff_distances: Distances at which pairs stop interacting, Å; conformance checks walk a pair
+            of atoms through each.
+        interaction_range: Distance beyond which moving an atom changes nothing for another one, Å;
+            None if there is no such distance.
+        inapplicable_checks: Name of a conformance check that does not apply (``"locality"``,
+            ``"rotation"``, ...) to the reason why.
     """
 
     implemented_properties: Sequence[str] = ()  # type: ignore[assignment]  # a list per instance
@@ -80,6 +102,10 @@ class Calculator(AseCalculator):
     watched_info: ClassVar[tuple[str, ...]] = ()
     watched_arrays: ClassVar[tuple[str, ...]] = ()
     check_finite: ClassVar[bool] = True
+    self_consistent: ClassVar[bool] = False
+    cutoff_distances: Sequence[float] = ()
+    interaction_range: float | None = None
+    inapplicable_checks: Mapping[str, str] = MappingProxyType({})
 
     discard_results_on_any_change = True
     nolabel = True  # otherwise "ase run" passes label=
@@ -105,6 +131,7 @@ class Calculator(AseCalculator):
         Raises:
             CalculatorInputError: If an option is unknown or has a value that is not allowed.
         """
+        self._batch: list[_Stored] = []
         super().__init__(directory=directory)  # type: ignore[no-untyped-call]
         default = type(self).registry_name or type(self).__name__.lower()
         self._name = default if name is None else str(name)
@@ -135,6 +162,19 @@ class Calculator(AseCalculator):
             Property name to number or array, eV and Å. Names that ASE does not know may be added,
             for instance an uncertainty per atom.
         """
+
+    def evaluate_batch(
+        self, structures: Sequence[Atoms], properties: Collection[str]
+    ) -> Sequence[Mapping[str, object]]:
+        """Return what ``evaluate`` returns, for every structure, in the same order.
+
+        One by one unless a subclass knows better; ``compute`` is the only caller.
+
+        Args:
+            structures: Private copies, already validated; at least one.
+            properties: What is asked for, the same for all.
+        """
+        return [_noted(index, self.evaluate, a, properties) for index, a in enumerate(structures)]
 
     def configure(self) -> None:
         """Check ``self.parameters`` and derive from them whatever ``evaluate`` needs.
@@ -189,7 +229,7 @@ class Calculator(AseCalculator):
                 self.parameters = before
                 self.configure()
                 raise
-            self.reset()  # type: ignore[no-untyped-call]
+            self.reset()
         return changed
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -198,21 +238,14 @@ class Calculator(AseCalculator):
         Besides what ASE compares this sees ``watched_info`` (as ``"info:KEY"``) and
         ``watched_arrays`` (as ``"arrays:NAME"``), by value, arrays included.
         """
-        changes = list(super().check_state(atoms, tol=tol))  # type: ignore[no-untyped-call]
         if self.atoms is None:
-            return changes
-        before = self.atoms
-        changes += [
-            f"info:{key}"
-            for key in self.watched_info
-            if not _same(before.info.get(key, _MISSING), atoms.info.get(key, _MISSING))
-        ]
-        changes += [
-            f"arrays:{key}"
-            for key in self.watched_arrays
-            if not _same(before.arrays.get(key, _MISSING), atoms.arrays.get(key, _MISSING))
-        ]
-        return changes
+            return list(super().check_state(atoms, tol=tol))  # type: ignore[no-untyped-call]
+        return self._changes(self.atoms, atoms, tol)
+
+    def reset(self) -> None:
+        """Forget all results."""
+        super().reset()  # type: ignore[no-untyped-call]
+        self._batch = []
 
     def calculate(
         self,
@@ -240,21 +273,63 @@ class Calculator(AseCalculator):
             raise CalculatorInputError(
                 f"calculator {self.name!r} has no structure; pass atoms, or set atoms.calc first."
             )
-        has_volume = bool(atoms.pbc.any()) and int(atoms.cell.rank) == 3
-        wanted = self._resolve_properties(properties, has_volume=has_volume)
+        wanted = self._resolve_properties(properties, has_volume=_has_volume(atoms))
         self._check_input(atoms)
         unchanged = self.atoms is not None and not self.check_state(atoms)
         snapshot = self._snapshot(atoms)
-        raw = dict(self.evaluate(self._snapshot(atoms), wanted))
-        if not has_volume:
-            raw = {key: value for key, value in raw.items() if key not in _NEEDS_VOLUME}
-        if "energy" in raw:
-            raw.setdefault("free_energy", raw["energy"])
-        results = checked_results(
-            raw, n_atoms=len(snapshot), model=self.name, check_finite=self.check_finite
-        )
+        results = self._checked(self.evaluate(self._snapshot(atoms), wanted), snapshot)
         self.results: Results = {**self.results, **results} if unchanged else results
         self.atoms = snapshot
+
+    def compute(
+        self, structures: Sequence[Atoms], properties: Iterable[str] | None = None
+    ) -> list[Results]:
+        """Evaluate many structures, each with the results it would have alone.
+
+        All structures are validated before the model runs. One that equals the structure of the
+        stored results, or that at the same place of the last call, is not evaluated again. The
+        stored results of ``calculate`` stay what they are.
+
+        Args:
+            structures: Any number of structures; not modified, their calculators are not used.
+            properties: What is wanted for each; the energy if None.
+
+        Returns:
+            One dictionary per structure, property name to number or array, owned by the caller.
+
+        Raises:
+            CalculatorInputError: If a structure cannot be handled; the message gives its index.
+            PropertyNotImplementedError: If the model does not offer a property, or a stress is
+                wanted for a structure without a volume.
+            NonFiniteResultError: If the model returns NaN or infinity.
+        """
+        structures = list(structures)
+        names = ("energy",) if properties is None else tuple(properties)
+        wanted: tuple[str, ...] = ()
+        for index, atoms in enumerate(structures):
+            wanted = _indexed(index, self._resolve_properties, names, has_volume=_has_volume(atoms))
+            _indexed(index, self._check_input, atoms)
+        known = [self._known(index, atoms) for index, atoms in enumerate(structures)]
+        missing = [
+            k for k, one in enumerate(known) if one is None or not set(wanted) <= {*one.results}
+        ]
+        snapshots = {k: self._snapshot(structures[k]) for k in missing}
+        raw: Sequence[Mapping[str, object]] = ()
+        if missing:
+            raw = self.evaluate_batch([self._snapshot(snapshots[k]) for k in missing], wanted)
+        if len(raw) != len(missing):
+            raise TypeError(
+                f"calculator {self.name!r} returned {len(raw)} results for {len(missing)} structures. "
+                "This is a mistake in the calculator, please report it."
+            )
+        for k, answer in zip(missing, raw, strict=True):
+            results = _noted(k, self._checked, answer, snapshots[k])
+            before = known[k]
+            known[k] = _Stored(
+                snapshots[k], results if before is None else {**before.results, **results}
+            )
+        self._batch = [one for one in known if one is not None]
+        return [copy.deepcopy(one.results) for one in self._batch]
 
     def export_properties(self) -> Properties:
         """Return the results that ASE knows by name; extra ones stay in ``results`` only."""
@@ -280,6 +355,42 @@ class Calculator(AseCalculator):
         self.atoms, self.results = state["atoms"], state["results"]
 
     # Internal.
+
+    def _changes(self, before: Atoms, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Return what differs between two structures, as far as the model reads them."""
+        changes: list[str] = list(
+            compare_atoms(before, atoms, tol=tol, excluded_properties=set(self.ignored_changes))
+        )
+        changes += [
+            f"info:{key}"
+            for key in self.watched_info
+            if not _same(before.info.get(key, _MISSING), atoms.info.get(key, _MISSING))
+        ]
+        changes += [
+            f"arrays:{key}"
+            for key in self.watched_arrays
+            if not _same(before.arrays.get(key, _MISSING), atoms.arrays.get(key, _MISSING))
+        ]
+        return changes
+
+    def _known(self, index: int, atoms: Atoms) -> _Stored | None:
+        """Return stored results of this structure, of the last batch or the last calculation."""
+        candidates = self._batch[index : index + 1]
+        if self.atoms is not None:
+            candidates = [*candidates, _Stored(self.atoms, self.results)]
+        same = (one for one in candidates if not self._changes(one.atoms, atoms))
+        return next(same, None)
+
+    def _checked(self, answer: Mapping[str, object], atoms: Atoms) -> Results:
+        """Return what the model answered as checked results of its own."""
+        raw = dict(answer)
+        if not _has_volume(atoms):
+            raw = {key: value for key, value in raw.items() if key not in _NEEDS_VOLUME}
+        if "energy" in raw:
+            raw.setdefault("free_energy", raw["energy"])
+        return checked_results(
+            raw, n_atoms=len(atoms), model=self.name, check_finite=self.check_finite
+        )
 
     def _resolve_properties(
         self, properties: Iterable[str] | None, *, has_volume: bool
@@ -319,6 +430,29 @@ class Calculator(AseCalculator):
             if key in snapshot.info:
                 snapshot.info[key] = copy.deepcopy(snapshot.info[key])
         return snapshot
+
+
+def _has_volume(atoms: Atoms) -> bool:
+    return bool(atoms.pbc.any()) and int(atoms.cell.rank) == 3
+
+
+def _indexed(
+    index: int, check: Callable[..., Answer], *arguments: object, **options: object
+) -> Answer:
+    """Call a check of one structure of a batch; its error says which one."""
+    try:
+        return check(*arguments, **options)
+    except (CalculatorInputError, PropertyNotImplementedError) as error:
+        raise type(error)(f"structure {index} of the batch: {error}") from error
+
+
+def _noted(index: int, function: Callable[..., Answer], *arguments: object) -> Answer:
+    """Call into the model for one structure of a batch; what it raises passes, with a note."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        error.add_note(f"structure {index} of the batch")
+        raise
 
 
 def _with_free_energy(properties: Iterable[str]) -> list[str]:

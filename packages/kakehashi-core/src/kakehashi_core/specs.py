@@ -7,6 +7,7 @@ heavy part is named by ``factory`` and imported when somebody asks for the model
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -131,17 +132,25 @@ class SamplerSpec(PluginSpec):
     kind: ClassVar[str] = "samplers"
 
 
+CORE_VERBS = ("demo", "bench", "train", "doctor")
+"""Verbs of commands for which core has a subcommand of its own."""
+RESERVED_VERBS = frozenset({"list", "info", "check", "cite", "new"})
+"""Subcommands to which packages cannot add."""
+_VERB = re.compile(r"[a-z][a-z0-9]*")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandSpec(PluginSpec):
     """A section of the ``kakehashi`` command line that a package contributes.
 
-    ``kakehashi demo`` runs every command with ``verb="demo"`` in order of ``position``;
-    ``kakehashi bench NAME`` and ``kakehashi train NAME`` run the one called NAME. The factory is a
-    function whose typed keyword arguments become the options on the command line; a demo section is
-    called with ``output`` (the folder for its files) and no other argument.
+    ``kakehashi VERB NAME`` runs the command of that verb called NAME: "bench" and "train", or a word of
+    your own. The factory is a function whose typed keyword arguments become the options on the command
+    line. Two verbs run all their commands in order of ``position``: a "demo" section is called with
+    ``output`` (the folder for its files) and no other argument; a "doctor" section is called without
+    arguments and returns what it found, dictionaries with the fields of ``cli.diagnosis.Finding``.
 
     Attributes:
-        verb: The subcommand this belongs to.
+        verb: The subcommand this belongs to; one lower-case word.
         serves: A plugin kind. Such a command also answers to every registered model of that kind,
             whose name it gets as its first argument.
         position: Order among the sections of ``kakehashi demo``.
@@ -149,9 +158,18 @@ class CommandSpec(PluginSpec):
 
     kind: ClassVar[str] = "commands"
 
-    verb: Literal["demo", "bench", "train"]
+    verb: str
     serves: str = ""
     position: int = 100
+
+    def __post_init__(self) -> None:
+        """Check the verb besides what every spec checks."""
+        super(CommandSpec, self).__post_init__()
+        if not _VERB.fullmatch(self.verb) or self.verb in RESERVED_VERBS:
+            raise InvalidInputError(
+                f"{self.name}: verb is {self.verb!r}; it must be one lower-case word and none of "
+                f"{', '.join(sorted(RESERVED_VERBS))}, which core has itself"
+            )
 
 
 SPEC_TYPES: dict[str, type[PluginSpec]] = {

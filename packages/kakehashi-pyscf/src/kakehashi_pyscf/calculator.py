@@ -69,6 +69,7 @@ class PySCFCalculator(Calculator):
 
     implemented_properties = ("energy", "forces", "dipole")
     registry_name = "pyscf"
+    self_consistent = True
     minimum_distance = 0.1
     watched_info = ("charge", "spin")
 

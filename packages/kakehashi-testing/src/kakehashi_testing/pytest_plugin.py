@@ -54,6 +54,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Resolve the names once; an unknown or broken one ends the run before any test."""
+    config.addinivalue_line(
+        "markers", "kakehashi_check(name): skipped where the calculator says that it does not apply"
+    )
     names = config.getoption("kakehashi_plugin")
     if not names:
         config.stash[_SELECTED] = ()

@@ -144,6 +144,25 @@ _ROWS = (
         unit="eV/atom/ps",
         reason="slope of the total energy in NVE",
     ),
+    Tolerance(
+        name="energy_sum",
+        float64=1e-10,
+        float32=1e-5,
+        unit="eV/atom",
+        reason="per-atom energies against the energy: summation order only",
+    ),
+    Tolerance(
+        name="far_translation",
+        float64=1e-7,
+        unit="eV/atom",
+        reason="1e6 Å from the origin coordinates are good to 1e-10 Å, with forces of up to 100 eV/Å",
+    ),
+    Tolerance(
+        name="extxyz_round_trip",
+        float64=1e-8,
+        unit="eV",
+        reason="extxyz writes eight decimals; measured 5e-9 with ASE's own calculators",
+    ),
     # Statistics.
     Tolerance(
         name="flow_log_determinant",
@@ -253,6 +272,34 @@ _ROWS = (
         unit="relative",
         reason="response of v_xc against its change; a potential with kinks (ELU) is only "
         "once differentiable, so a difference over many points converges linearly with its step",
+    ),
+    # Calculators with a grid or an SCF (eV, Å).
+    Tolerance(
+        name="scf_calculator_energy",
+        float64=3e-5,
+        unit="eV",
+        reason="1e-6 hartree in eV: a converged SCF remembers where it started to within its threshold, "
+        "and the partition of the grid overlaps between distant molecules",
+    ),
+    Tolerance(
+        name="scf_calculator_rotation",
+        float64=5e-4,
+        unit="eV",
+        reason="a rotated molecule sees another grid; PBE with def2-SVP on the default level 3 grid differs "
+        "by 1e-4 eV for CH4 and OH",
+    ),
+    Tolerance(
+        name="scf_calculator_forces",
+        float64=1e-3,
+        unit="eV/Å",
+        reason="against differences of energies that are converged to a threshold, and under rotation, "
+        "which turns the molecule against the grid",
+    ),
+    Tolerance(
+        name="scf_energy_drift",
+        float64=1e-4,
+        unit="eV/atom/ps",
+        reason="the noise of an SCF threshold of 1e-9 hartree in a run of a few dozen steps",
     ),
     Tolerance(
         name="third_party_energy",

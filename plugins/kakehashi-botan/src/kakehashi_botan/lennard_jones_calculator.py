@@ -110,6 +110,8 @@ class LennardJonesMixture(Calculator):
             )
         except InvalidInputError as error:
             raise CalculatorInputError(str(error)) from error
+        self.cutoff_distances = sorted({r for row in mixture.cutoff for r in row})
+        self.interaction_range = mixture.largest_cutoff
 
     @property
     def mixture(self) -> Mixture:

@@ -152,3 +152,23 @@ def train_command(arguments: ContributedArguments = None) -> None:
     from kakehashi_core.cli.contributed import run_contributed
 
     run_contributed("train", arguments or [])
+
+
+def contributed_subcommand(verb: str, labels: str) -> typer.Typer:
+    """Return a subcommand whose verb a package brings.
+
+    Args:
+        verb: Name of the subcommand.
+        labels: What it can run, for the help.
+    """
+    subcommand = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+
+    def run(arguments: ContributedArguments = None) -> None:
+        from kakehashi_core.cli.contributed import run_contributed
+
+        run_contributed(verb, arguments or [])
+
+    subcommand.command(verb, context_settings=CONTRIBUTED, help=f"Run one of: {labels}.")(run)
+    return subcommand

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from kakehashi_core import registry
 from kakehashi_core._entry_point_scan import normalize_name
 from kakehashi_core.cli.output import echo_table
 from kakehashi_core.errors import PluginLoadError, UnknownNameError, UnsupportedError, unknown_name
 from kakehashi_core.registry import Plugin, State
-from kakehashi_core.specs import GROUPS, CommandSpec
+from kakehashi_core.specs import CORE_VERBS, GROUPS, CommandSpec
 
-Verb = Literal["demo", "bench", "train"]
 _LAST = 10_000
 
 
@@ -39,7 +37,7 @@ class ContributedCommand:
         return self.plugin.state is State.OK
 
 
-def command_label(name: str, verb: Verb) -> str:
+def command_label(name: str, verb: str) -> str:
     """Return the NAME that users type for a command.
 
     Entry points must be unique in their group, so the registry name of a command carries its verb
@@ -48,7 +46,7 @@ def command_label(name: str, verb: Verb) -> str:
     return name.removeprefix(f"{verb}-")
 
 
-def contributed_commands(verb: Verb) -> tuple[ContributedCommand, ...]:
+def contributed_commands(verb: str) -> tuple[ContributedCommand, ...]:
     """Return the commands of one verb in order of position, then label.
 
     A command whose spec cannot be read is counted to the verb that its name starts with.
@@ -68,11 +66,21 @@ def contributed_commands(verb: Verb) -> tuple[ContributedCommand, ...]:
     return tuple(sorted(commands, key=lambda command: (command.position, command.label)))
 
 
-def run_contributed(verb: Verb, arguments: Sequence[str]) -> None:
+def contributed_verbs() -> dict[str, str]:
+    """Return the verbs that packages bring beyond those of core, and what they are for."""
+    verbs: dict[str, list[str]] = {}
+    for plugin in registry.plugins("commands"):
+        spec = plugin.spec
+        if isinstance(spec, CommandSpec) and spec.verb not in CORE_VERBS:
+            verbs.setdefault(spec.verb, []).append(command_label(plugin.name, spec.verb))
+    return {verb: ", ".join(sorted(labels)) for verb, labels in sorted(verbs.items())}
+
+
+def run_contributed(verb: str, arguments: Sequence[str]) -> None:
     """Run the command, or the command for the model, that the first argument names.
 
     Args:
-        verb: "bench" or "train".
+        verb: "bench", "train" or a word that a package brings.
         arguments: NAME and whatever follows it; empty to list what there is.
 
     Raises:
@@ -110,7 +118,7 @@ def _command_called(name: str, commands: Sequence[ContributedCommand]) -> Contri
 
 
 def _command_for_model(
-    verb: Verb, name: str, commands: Sequence[ContributedCommand]
+    verb: str, name: str, commands: Sequence[ContributedCommand]
 ) -> ContributedCommand:
     serving = [command for command in commands if command.serves]
     answering = []
@@ -131,7 +139,7 @@ def _command_for_model(
     return answering[0]
 
 
-def _run(verb: Verb, command: ContributedCommand, arguments: Sequence[str]) -> None:
+def _run(verb: str, command: ContributedCommand, arguments: Sequence[str]) -> None:
     from kakehashi_core.cli.function_command import run_function
 
     # A bare name that is in conflict raises here, which names the ways out.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from kakehashi_core import registry
+from kakehashi_core.cli.contributed import contributed_commands
 from kakehashi_core.cli.diagnosis import (
     Finding,
     functional_name_findings,
@@ -40,6 +42,7 @@ def run_doctor(*, as_json: bool, verbose: bool) -> int:
             *plugin_findings(plugins),
             *functional_name_findings(plugins),
             *message_explanations(plugins),
+            *_contributed_findings(),
         ]
     healthy = all(finding.severity != "problem" for finding in findings)
     if as_json:
@@ -57,6 +60,29 @@ def run_doctor(*, as_json: bool, verbose: bool) -> int:
         _print_plugins(plugins, report)
         _print_findings(findings, verbose=verbose)
     return 0 if healthy else 1
+
+
+def _contributed_findings() -> list[Finding]:
+    """Return what the doctor sections of the installed packages say; none of them can end the report."""
+    findings = []
+    for section in contributed_commands("doctor"):
+        if not section.usable:
+            continue  # a broken plugin is a finding already
+        try:
+            found = registry.load_factory("commands", section.plugin.qualified_name)()
+            findings += [Finding(**fields) for fields in found]
+        except Exception as error:  # noqa: BLE001  the border to code of packages
+            message = f"this section failed: {type(error).__name__}: {error}"
+            findings.append(
+                Finding(
+                    severity="problem",
+                    subject=section.plugin.qualified_name,
+                    message=message,
+                    fix=f"pip install --upgrade {section.plugin.distribution}",
+                    traceback=traceback.format_exc(),
+                )
+            )
+    return findings
 
 
 def _torch_findings(facts: Mapping[str, Any]) -> list[Finding]:

@@ -50,11 +50,20 @@ def _run(words: Sequence[str], settings: Settings) -> None:
         # Importing typer takes longer than finding every plugin, and shells call this often.
         run_list(kind=quick[0], as_json=quick[1])
         return
+    from typer.core import TyperGroup
     from typer.main import get_command
 
-    from kakehashi_core.cli.application import app
+    from kakehashi_core.cli.application import app, contributed_subcommand
 
-    get_command(app)(args=list(words), prog_name="kakehashi", obj=settings)
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)  # noqa: S101  an application with several commands is one
+    if not any(word in group.commands for word in words):
+        # A verb of a package, or a question about all of them.
+        from kakehashi_core.cli.contributed import contributed_verbs
+
+        for verb, labels in contributed_verbs().items():
+            group.add_command(get_command(contributed_subcommand(verb, labels)), verb)
+    group(args=list(words), prog_name="kakehashi", obj=settings)
 
 
 def _list_options(words: Sequence[str]) -> tuple[str | None, bool] | None:
