@@ -38,8 +38,8 @@ def train_xc(
         seed: Seed of the initial weights.
         workers: Constrained forms: processes that run SCF calculations.
         strict: Constrained forms: no barrier in which a molecule of AE148 takes part.
-        rounds: Number of fits, each but the first on self-consistent densities of the one before; by
-            default 2 for the constrained forms and 1 for the others. Not with --mode metropolis.
+        rounds: Number of fits, each but the first on self-consistent densities of the one before; 1
+            by default. Not with --mode metropolis.
         mode: Forms of the paper: gradient, or metropolis as in the paper.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -198,7 +198,8 @@ def _manifest(
         summary=spec.summary,
         training_data=(
             f"{counts} outside AE148 (W4-11, alkanes, platonic hydrocarbons and barriers from MGCDB84 and "
-            f"GMTKN55; {own} with CCSD(T) labels of our own), on fixed {BASIS} densities, rounds: {rounds}"
+            f"GMTKN55; {own} with CCSD(T) labels of our own), atomizations with relativity as a measurement "
+            f"has it, on fixed {BASIS} densities, rounds: {rounds}"
             f"{'; no barrier with a molecule of AE148' if strict else ''}"
         ),
         domain=spec.domain,

@@ -21,6 +21,7 @@ from kakehashi_nnxc.reaction_sets import (
     reaction_set,
 )
 from kakehashi_nnxc.training.coupled_cluster_labels import reactions, read_labels
+from kakehashi_nnxc.training.relativity import as_measured, read_relativity
 
 LABELS = Path(__file__).with_name("coupled_cluster_labels.json")
 """Labels made by ``kakehashi_nnxc.training.coupled_cluster_labels``."""
@@ -76,9 +77,25 @@ def training_reactions(
 ) -> tuple[tuple[TrainingReaction, ...], dict[str, Molecule]]:
     """Return all training reactions, published and with our own labels, and their species.
 
+    References of atomizations are those that a measurement would give, see ``relativity``.
+
     Args:
         strict: Leave out every reaction in which a molecule of AE148 takes part, also barriers.
     """
+    reactions, species = nonrelativistic_reactions(strict=strict)
+    scalar = read_relativity()
+    return tuple(
+        replace(r, reaction=as_measured(r.reaction, species, scalar))
+        if r.kind == "atomization"
+        else r
+        for r in reactions
+    ), species
+
+
+def nonrelativistic_reactions(
+    *, strict: bool = False
+) -> tuple[tuple[TrainingReaction, ...], dict[str, Molecule]]:
+    """Return what ``training_reactions`` does, with the references of the sets as they stand."""
     reactions, molecules = xcbm_reactions(strict=strict)
     more, others = labeled_reactions(strict=strict)
     return (*reactions, *more), {**others, **molecules}

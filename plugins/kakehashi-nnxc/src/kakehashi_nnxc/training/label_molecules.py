@@ -1,8 +1,9 @@
 """Molecules that get coupled-cluster labels of our own, because published sets have few of their kind.
 
 Lithium, beryllium, sodium, aluminum and silicon compounds, hypervalent and halogenated molecules, conjugated
-rings, boron-nitrogen bonds and hydrogen transfers between radicals. None is in AE148. Geometries are
-Z-matrices (Å, degrees) near equilibrium, taken as they stand: a label is as good at any geometry.
+rings, boron-nitrogen bonds, radicals and triplets, and hydrogen transfers between radicals. None is in
+AE148. Geometries are Z-matrices (Å, degrees) near equilibrium, taken as they stand: a label is as good at any
+geometry.
 """
 
 from __future__ import annotations
@@ -81,6 +82,35 @@ EQUILIBRIUM: dict[str, tuple[int, str]] = {
     "HBS": (0, "B; S 1 1.60; H 1 1.17 2 179.0"),
     "BH2F": (0, "B; F 1 1.32; H 1 1.19 2 118.0; H 1 1.19 2 118.0 3 180.0"),
     "HBNH": (0, "B; N 1 1.24; H 1 1.17 2 178.0; H 2 0.99 1 178.0 3 180.0"),
+    "PH": (2, "P; H 1 1.42"),
+    "CCl": (1, "C; Cl 1 1.65"),
+    "NCl": (2, "N; Cl 1 1.61"),
+    "SF": (1, "S; F 1 1.60"),
+    "BO": (1, "B; O 1 1.20"),
+    "BH2": (1, "B; H 1 1.19; H 1 1.19 2 129.0"),
+    "AlH2": (1, "Al; H 1 1.59; H 1 1.59 2 118.0"),
+    "NHF": (1, "N; F 1 1.37; H 1 1.03 2 101.0"),
+    "NHCl": (1, "N; Cl 1 1.69; H 1 1.02 2 104.0"),
+    "PF2": (1, "P; F 1 1.59; F 1 1.59 2 98.0"),
+    "FCO": (1, "C; O 1 1.17; F 1 1.34 2 128.0"),
+    "HCS": (1, "C; S 1 1.56; H 1 1.09 2 132.0"),
+    "CHF triplet": (2, "C; F 1 1.32; H 1 1.08 2 121.0"),
+    "H2NO": (1, "N; O 1 1.28; H 1 1.01 2 119.0; H 1 1.01 2 119.0 3 165.0"),
+    "N2H3": (1, "N; N 1 1.35; H 1 1.01 2 112.0; H 1 1.02 2 119.0 3 150.0; H 2 1.03 1 107.0 3 170.0"),
+    "CH2Cl": (1, "C; Cl 1 1.70; H 1 1.08 2 117.0; H 1 1.08 2 117.0 3 175.0"),
+    "CHF2": (1, "C; F 1 1.33; F 1 1.33 2 112.0; H 1 1.09 2 114.0 3 127.0"),
+    "SiH2F": (1, "Si; F 1 1.61; H 1 1.49 2 108.0; H 1 1.49 2 108.0 3 112.0"),
+    "SiH2CH3": (1, "Si; C 1 1.87; H 1 1.49 2 111.0; H 1 1.49 2 111.0 3 122.0; H 2 1.09 1 111.0 3 60.0; "
+                   "H 2 1.09 1 111.0 3 180.0; H 2 1.09 1 111.0 3 300.0"),
+    "CH2SH": (1, "C; S 1 1.72; H 1 1.08 2 122.0; H 1 1.08 2 117.0 3 160.0; H 2 1.34 1 98.0 3 20.0"),
+    "CH2CN": (1, "C; C 1 1.38; N 2 1.17 1 179.0; H 1 1.08 2 120.0 3 0.0; H 1 1.08 2 120.0 3 180.0"),
+    "CH2CCH": (1, "C; C 1 1.38; C 2 1.22 1 179.0; H 1 1.08 2 120.0 3 0.0; H 1 1.08 2 120.0 3 180.0; "
+                  "H 3 1.06 2 179.0 1 180.0"),
+    "CH2CHO": (1, "C; C 1 1.42; O 1 1.24 2 122.0; H 1 1.10 2 117.0 3 180.0; H 2 1.08 1 119.0 3 0.0; "
+                  "H 2 1.08 1 121.0 3 180.0"),
+    "CH3CH triplet": (2, "C; C 1 1.49; H 1 1.09 2 135.0; H 2 1.10 1 111.0 3 0.0; H 2 1.10 1 111.0 3 120.0; "
+                         "H 2 1.10 1 111.0 3 240.0"),
+    "H2CO triplet": (2, "C; O 1 1.32; H 1 1.10 2 113.0; H 1 1.10 2 113.0 3 140.0"),
 }
 """Name to number of unpaired electrons and geometry."""
 
