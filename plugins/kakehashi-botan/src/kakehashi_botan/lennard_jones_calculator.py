@@ -19,11 +19,12 @@ from kakehashi_botan.mixtures import (
 )
 from kakehashi_botan.pair_potential import SKIN, MixturePotential
 from kakehashi_botan.particle_types import SPECIES, TYPES, particle_types
-from kakehashi_botan.torch_potential import TorchPotential
 from kakehashi_core.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+    from kakehashi_botan.torch_potential import TorchPotential
 
 Backend = Literal["numba", "torch"]
 MIXTURES = {"kob-andersen": kob_andersen, "ternary-kob-andersen": ternary_kob_andersen}
@@ -103,11 +104,14 @@ class LennardJonesMixture(Calculator):
             )
         try:
             mixture, skin = self._mixture(), float(options["skin"])
-            self.potential: MixturePotential | TorchPotential = (
-                MixturePotential(mixture, skin=skin)
-                if options["backend"] == "numba"
-                else TorchPotential(mixture, skin=skin, device=options["device"])
-            )
+            self.potential: MixturePotential | TorchPotential
+            if options["backend"] == "numba":
+                self.potential = MixturePotential(mixture, skin=skin)
+            else:
+                # The compiled backend does without torch, whose import takes seconds.
+                from kakehashi_botan.torch_potential import TorchPotential
+
+                self.potential = TorchPotential(mixture, skin=skin, device=options["device"])
         except InvalidInputError as error:
             raise CalculatorInputError(str(error)) from error
         self.cutoff_distances = sorted({r for row in mixture.cutoff for r in row})

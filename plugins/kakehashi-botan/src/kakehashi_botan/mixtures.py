@@ -167,5 +167,29 @@ def cubic_box(n_atoms: int, density: float) -> FloatArray:
     return np.eye(3) * math.cbrt(n_atoms / density)
 
 
+def checked_types(
+    values: npt.ArrayLike, n_species: int, *, label: str = "types"
+) -> npt.NDArray[np.int64]:
+    """Return species as integers, (n,), a fresh array.
+
+    Args:
+        values: Species of each particle, 0 for A.
+        n_species: How many species there are.
+        label: What messages call the values.
+
+    Raises:
+        InvalidInputError: If a value is no integer or stands for no species, naming its index.
+    """
+    given = np.asarray(values)
+    types: npt.NDArray[np.int64] = np.array(given, dtype=np.int64)
+    wrong = np.flatnonzero((types != given) | (types < 0) | (types >= n_species))
+    if wrong.size:
+        raise InvalidInputError(
+            f"{label}[{wrong[0]}] is {given[wrong[0]]}; with {n_species} species it must be an integer "
+            f"between 0 and {n_species - 1}."
+        )
+    return types
+
+
 def _matrix(rows: Sequence[Sequence[float]]) -> Matrix:
     return tuple(tuple(float(value) for value in row) for row in rows)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from kakehashi_botan import pair_kernels
-from kakehashi_botan.mixtures import Mixture
+from kakehashi_botan.mixtures import Mixture, checked_types
 from kakehashi_botan.pair_potential import SKIN, MixturePotential, PairSums
 from kakehashi_core.checkpoints import load_checkpoint, read_manifest, save_checkpoint
 from kakehashi_core.errors import InvalidInputError, KakehashiError
@@ -92,7 +92,9 @@ class MolecularDynamics:
         """
         self.positions = _array("positions", positions, (None, 3))
         n = len(self.positions)
-        self.types = _types(types, n, mixture.n_species)
+        self.types = checked_types(types, mixture.n_species)
+        if self.types.shape != (n,):
+            raise InvalidInputError(f"types has shape {self.types.shape}; it must be ({n},).")
         self.cell = _array("cell", cell, (3, 3))
         self.pbc = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,)).copy()
         if ensemble not in get_args(Ensemble):
@@ -338,17 +340,3 @@ def _array(name: str, values: npt.ArrayLike, shape: tuple[int | None, ...]) -> F
         index = tuple(int(k) for k in wrong[0])
         raise InvalidInputError(f"{name}{list(index)} is {array[index]}; all must be finite.")
     return array
-
-
-def _types(values: npt.ArrayLike, n_atoms: int, n_species: int) -> IntArray:
-    given: Any = np.asarray(values)
-    types: IntArray = np.array(given, dtype=np.int64)
-    if types.shape != (n_atoms,):
-        raise InvalidInputError(f"types has shape {types.shape}; it must be ({n_atoms},).")
-    wrong = np.flatnonzero((types != given) | (types < 0) | (types >= n_species))
-    if wrong.size:
-        raise InvalidInputError(
-            f"types[{wrong[0]}] is {given[wrong[0]]}; with {n_species} species it must be an integer between "
-            f"0 and {n_species - 1}."
-        )
-    return types

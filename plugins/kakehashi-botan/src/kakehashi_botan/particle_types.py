@@ -10,6 +10,8 @@ import numpy.typing as npt
 from ase.data import atomic_numbers
 
 from kakehashi_ase.errors import CalculatorInputError
+from kakehashi_botan.mixtures import checked_types
+from kakehashi_core.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -34,15 +36,10 @@ def particle_types(
         CalculatorInputError: If an atom stands for none of them.
     """
     if TYPES in atoms.arrays:
-        given = np.asarray(atoms.arrays[TYPES])
-        types = given.astype(np.int64, copy=True)
-        wrong = np.flatnonzero((types != given) | (types < 0) | (types >= n_species))
-        if wrong.size:
-            raise CalculatorInputError(
-                f"atoms.arrays['types'][{wrong[0]}] is {given[wrong[0]]}; with {n_species} species it must "
-                f"be an integer between 0 and {n_species - 1}."
-            )
-        return types
+        try:
+            return checked_types(atoms.arrays[TYPES], n_species, label="atoms.arrays['types']")
+        except InvalidInputError as error:
+            raise CalculatorInputError(str(error)) from error
     table = np.full(int(max(atoms.numbers.max(initial=0), *_numbers(species))) + 1, -1)
     table[_numbers(species)[:n_species]] = np.arange(min(n_species, len(species)))
     chosen: npt.NDArray[np.int64] = table[atoms.numbers]
