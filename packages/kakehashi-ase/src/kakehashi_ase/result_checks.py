@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from kakehashi_ase.errors import NonFiniteResultError
 
-Results = dict[str, float | npt.NDArray[np.float64]]
+Results = dict[str, float | npt.NDArray[np.float64] | npt.NDArray[np.int64]]
 
 _SHAPES: dict[str, tuple[int | str, ...]] = {
     "energy": (),
@@ -32,7 +32,7 @@ _SHAPES: dict[str, tuple[int | str, ...]] = {
 def checked_results(
     raw: Mapping[str, object], *, n_atoms: int, model: str, check_finite: bool = True
 ) -> Results:
-    """Return fresh float64 copies of what a model returned.
+    """Return fresh copies of what a model returned, float64; int64 for arrays of integers of its own naming.
 
     Args:
         raw: Property name to number or array, eV, Å and their combinations.
@@ -49,8 +49,11 @@ def checked_results(
     """
     results: Results = {}
     for name, value in raw.items():
-        array = np.array(value, dtype=np.float64, copy=True, order="C")
         expected = _SHAPES.get(name)
+        given = np.asarray(value)
+        # Numbers of atoms, pairs of them: an index has to stay one.
+        indices = expected is None and given.ndim > 0 and np.issubdtype(given.dtype, np.integer)
+        array = np.array(given, dtype=np.int64 if indices else np.float64, copy=True, order="C")
         if expected is not None:
             shape = tuple(n_atoms if size == "n_atoms" else size for size in expected)
             if array.shape != shape:

@@ -1,19 +1,47 @@
-from .inherent_structures import (
-    FireSettings as FireSettings,
-)
-from .inherent_structures import (
-    inherent_structure as inherent_structure,
-)
+from .annotation import annotate as annotate
+from .annotation import attach_propensity as attach_propensity
+from .configuration_files import read_isoconfigurational as read_isoconfigurational
+from .configuration_files import write_isoconfigurational as write_isoconfigurational
+from .displacements import displacement_lengths as displacement_lengths
+from .displacements import edge_changes as edge_changes
+from .displacements import edge_targets as edge_targets
+from .displacements import mean_squared_displacement as mean_squared_displacement
+from .displacements import overlap as overlap
+from .displacements import propensity as propensity
+from .displacements import self_scattering as self_scattering
+from .graphs import ParticleGraph as ParticleGraph
+from .graphs import StructurePairGraph as StructurePairGraph
+from .graphs import augmented as augmented
+from .graphs import cube_group as cube_group
+from .graphs import particle_graph as particle_graph
+from .graphs import reverse_edges as reverse_edges
+from .graphs import structure_pair_graph as structure_pair_graph
+from .inherent_structures import FireSettings as FireSettings
+from .inherent_structures import inherent_structure as inherent_structure
 from .isoconfigurational import isoconfigurational as isoconfigurational
 from .isoconfigurational_data import IsoconfigurationalData as IsoconfigurationalData
 from .lennard_jones_calculator import LennardJonesMixture as LennardJonesMixture
-from .mixtures import (
-    Mixture as Mixture,
-)
-from .mixtures import (
-    kob_andersen as kob_andersen,
-)
-from .mixtures import (
-    ternary_kob_andersen as ternary_kob_andersen,
-)
+from .mixtures import Mixture as Mixture
+from .mixtures import kob_andersen as kob_andersen
+from .mixtures import ternary_kob_andersen as ternary_kob_andersen
 from .molecular_dynamics import MolecularDynamics as MolecularDynamics
+from .original_form import BotanOutput as BotanOutput
+from .original_form import OriginalBotan as OriginalBotan
+from .original_form import node_edge_loss as node_edge_loss
+from .original_weights import load_original as load_original
+from .pearson_scores import paired_gain as paired_gain
+from .pearson_scores import pearson as pearson
+from .pearson_scores import pearson_scores as pearson_scores
+from .propensity_calculator import PropensityCalculator as PropensityCalculator
+from .propensity_calculator import (
+    TemperaturePropensityCalculator as TemperaturePropensityCalculator,
+)
+from .propensity_model import PropensityModel as PropensityModel
+from .propensity_model import PropensityPrediction as PropensityPrediction
+from .propensity_model import load_model as load_model
+from .sampling_noise import sampling_noise as sampling_noise
+from .sampling_noise import split_half_reliability as split_half_reliability
+from .snapshots import Snapshot as Snapshot
+from .snapshots import snapshot as snapshot
+from .structure_factors import four_point_structure_factor as four_point_structure_factor
+from .structure_factors import structure_factor as structure_factor

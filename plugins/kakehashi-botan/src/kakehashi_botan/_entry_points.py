@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kakehashi_core.specs import API_VERSION, CalculatorSpec, Citation, Domain
+from kakehashi_core.specs import API_VERSION, CalculatorSpec, Citation, CommandSpec, Domain
 
 KOB_ANDERSEN = Citation(
     text=(
@@ -19,6 +19,34 @@ KOB_ANDERSEN = Citation(
   pages   = {4626},
   year    = {1995},
   doi     = {10.1103/PhysRevE.51.4626}
+}""",
+)
+
+BOTAN = Citation(
+    text=(
+        "H. Shiba, M. Hanai, T. Suzumura, T. Shimokawabe, BOTAN: BOnd TArgeting Network for prediction of "
+        "slow glassy dynamics by machine learning relative motion, J. Chem. Phys. 158, 084503 (2023)"
+    ),
+    doi="10.1063/5.0129791",
+    bibtex="""@article{shiba2023botan,
+  author  = {Shiba, Hayato and Hanai, Masatoshi and Suzumura, Toyotaro and Shimokawabe, Takashi},
+  title   = {{BOTAN}: {BOnd} {TArgeting} {Network} for prediction of slow glassy dynamics by machine
+             learning relative motion},
+  journal = {The Journal of Chemical Physics},
+  volume  = {158},
+  pages   = {084503},
+  year    = {2023},
+  doi     = {10.1063/5.0129791}
+}""",
+)
+T_BOTAN = Citation(
+    text="Bessho, Kawasaki, Shiba, arXiv:2603.13820 (2026): T-BOTAN",
+    doi="10.48550/arXiv.2603.13820",
+    bibtex="""@misc{bessho2026tbotan,
+  author = {Bessho and Kawasaki and Shiba},
+  year   = {2026},
+  eprint = {2603.13820},
+  archivePrefix = {arXiv}
 }""",
 )
 
@@ -93,4 +121,93 @@ def ka_lj() -> CalculatorSpec:
         implemented_properties=("energy", "free_energy", "energies", "forces", "stress"),
         # The default potential is truncated and shifted in energy: its force jumps at the cutoff.
         smooth_derivatives=0,
+    )
+
+
+LEARNED_UNITS = {
+    **UNITS,
+    "propensity": "sigma_AA",
+    "propensity_std": "sigma_AA",
+    "bond_change": "sigma_AA",
+    "temperature_estimate": "epsilon_AA/k_B",
+}
+LEARNED_PROPERTIES = (
+    "energy",
+    "free_energy",
+    "energies",
+    "forces",
+    "stress",
+    "propensity",
+    "propensity_std",
+    "bond_change",
+    "bond_index",
+    "out_of_domain",
+)
+
+
+def botan() -> CalculatorSpec:
+    """Describe the calculator of propensities; torch is imported when one is asked for."""
+    return _learned(
+        "botan",
+        "PropensityCalculator",
+        "which particles of a glass will move: propensities from one configuration",
+        BOTAN,
+        "Kob-Andersen mixture, 80:20, density 1.2, T = 0.44, periodic boxes",
+    )
+
+
+def t_botan() -> CalculatorSpec:
+    """Describe the calculator of propensities across temperatures."""
+    return _learned(
+        "t-botan",
+        "TemperaturePropensityCalculator",
+        "propensities and an estimate of the temperature from one configuration",
+        T_BOTAN,
+        "Kob-Andersen mixture, 80:20, density 1.2, T = 0.50 to 0.80, periodic boxes",
+        "temperature_estimate",
+    )
+
+
+def _learned(
+    name: str, class_name: str, summary: str, citation: Citation, domain: str, *more: str
+) -> CalculatorSpec:
+    return CalculatorSpec(
+        name=name,
+        api_version=API_VERSION,
+        factory=f"kakehashi_botan.propensity_calculator:{class_name}",
+        summary=summary,
+        citation=citation,
+        code_license="MIT",
+        weights_license="MIT",
+        domain=Domain(elements=("Ar", "Ne"), note=domain),
+        units=LEARNED_UNITS,
+        devices=("cpu", "cuda"),
+        dtypes=("float64",),
+        samples=SAMPLES,
+        implemented_properties=(*LEARNED_PROPERTIES, *more),
+        smooth_derivatives=0,
+    )
+
+
+def train_botan() -> CommandSpec:
+    """Describe the training of propensity models, and the making of data for it."""
+    return _command("train", "training.command:train_botan", "train propensity models from scratch")
+
+
+def glass_map() -> CommandSpec:
+    """Describe the picture of predicted propensities."""
+    return _command("glass", "glass_map:glass_map", "a picture of where a glass will move")
+
+
+def _command(verb: str, factory: str, summary: str, *, position: int = 50) -> CommandSpec:
+    return CommandSpec(
+        name=factory.partition(":")[2].replace("_", "-"),
+        api_version=API_VERSION,
+        factory=f"kakehashi_botan.{factory}",
+        summary=summary,
+        citation=BOTAN,
+        code_license="MIT",
+        units={"length": "sigma_AA"},
+        verb=verb,
+        position=position,
     )

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 DEFAULT_CUTOFF = 2.0
+CONTACT = 1.35
+"""First minimum of the A-A pair distribution, sigma_AA: scores of bond changes count A-A pairs closer."""
 SMALLEST_DISTANCE = 1e-6
 """Pairs closer than this are no edges."""
 

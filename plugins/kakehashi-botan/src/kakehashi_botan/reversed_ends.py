@@ -8,7 +8,6 @@ runs is one configuration with 32 runs, and 32 configurations with one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,15 +58,14 @@ def start_sample(data: IsoconfigurationalData, time_index: int = -1) -> Propensi
     )
 
 
-def reversed_ends(data: IsoconfigurationalData, time_index: int = -1) -> Iterator[PropensitySample]:
-    """Yield the end of every run with the one displacement that is known of it."""
-    for end in data.positions[time_index]:
-        lengths = np.linalg.norm(end - data.initial_positions, axis=1)
-        yield PropensitySample(
-            np.array(end),
-            np.array(data.types),
-            np.array(data.cell),
-            lengths,
-            np.array(data.initial_positions)[None],
-            data.temperature,
-        )
+def reversed_end(data: IsoconfigurationalData, run: int, time_index: int = -1) -> PropensitySample:
+    """Return the end of a run with the one displacement that is known of it."""
+    end = data.positions[time_index, run]
+    return PropensitySample(
+        np.array(end),
+        np.array(data.types),
+        np.array(data.cell),
+        np.linalg.norm(end - data.initial_positions, axis=1),
+        np.array(data.initial_positions)[None],
+        data.temperature,
+    )

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from kakehashi_botan.structure_features import InputKind
+from kakehashi_botan.structure_features import InputKind, n_descriptors
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -36,7 +36,7 @@ class RidgeSample:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class RidgePropensity:
-    """p_i = mean of the configuration + spread * (field_i - mean field), for each species.
+    """p_i = mean of the configuration + field_i - mean field, for each species.
 
     Attributes:
         kind: What the features are made of.
@@ -45,7 +45,6 @@ class RidgePropensity:
         scale: Standard deviation of each feature, (n_species, n_features).
         weights: Of the standardized features, (n_species, n_features), sigma_AA.
         means: Coefficients of 1 and the global features in the mean, (n_species, 1 + n_global).
-        spread: Factor on the field, (n_species,).
         residual: Root mean square of what the field leaves, (n_species,), sigma_AA.
     """
 
@@ -55,11 +54,10 @@ class RidgePropensity:
     scale: FloatArray
     weights: FloatArray
     means: FloatArray
-    spread: FloatArray
     residual: FloatArray
 
     def field(self, features: FloatArray, types: IntArray) -> FloatArray:
-        """Return the field without spread, zero on average over each species, (n,), sigma_AA."""
+        """Return the field, zero on average over each species, (n,), sigma_AA."""
         values = np.zeros(len(types))
         for species in np.unique(types):
             chosen = types == species
@@ -73,51 +71,86 @@ class RidgePropensity:
     ) -> FloatArray:
         """Return the propensity of every particle, (n,), sigma_AA."""
         mean = self.means[:, 0] + self.means[:, 1:] @ configuration
-        return mean[types] + self.spread[types] * self.field(features, types)
+        return mean[types] + self.field(features, types)
 
     @classmethod
-    def fit(
-        cls,
-        samples: Iterable[RidgeSample],
-        *,
-        kind: InputKind,
-        n_levels: int,
-        penalty: float,
-        n_species: int,
-    ) -> Self:
+    def empty(cls, kind: InputKind, *, n_species: int, n_levels: int, n_global: int) -> Self:
+        """Return a model of zeros, to be filled with stored numbers."""
+        features = np.zeros((n_species, n_levels * n_descriptors(kind, n_species)))
+        each = np.zeros(n_species)
+        return cls(
+            kind=kind,
+            n_levels=n_levels,
+            center=features,
+            scale=features,
+            weights=features,
+            means=np.zeros((n_species, 1 + n_global)),
+            residual=each,
+        )
+
+    @classmethod
+    def fit(cls, moments: RidgeMoments, *, kind: InputKind, n_levels: int, penalty: float) -> Self:
         """Solve the regularized least squares of the field, and of the means.
 
-        Targets are centered in each configuration: its mean is fitted apart, from global features.
-
         Args:
-            samples: Read once, one after the other.
+            moments: Of all configurations that are fitted.
             kind: What the features are made of.
             n_levels: Blocks of features.
             penalty: On the squares of the weights, against sums over particles.
-            n_species: Number of species.
         """
-        sums = [_Sums() for _ in range(n_species)]
-        rows: list[list[tuple[FloatArray, float, float]]] = [[] for _ in range(n_species)]
-        for sample in samples:
-            for species in range(n_species):
-                chosen = sample.types == species
-                if chosen.any():
-                    target = sample.propensity[chosen]
-                    sums[species].add(sample.features[chosen], target, sample.weight)
-                    rows[species].append(
-                        (sample.configuration, float(target.mean()), sample.weight)
-                    )
-        solved = [s.solve(penalty) for s in sums]
+        solved = [one.solve(penalty) for one in moments.sums]
         return cls(
             kind=kind,
             n_levels=n_levels,
             center=np.array([s[0] for s in solved]),
             scale=np.array([s[1] for s in solved]),
             weights=np.array([s[2] for s in solved]),
-            means=np.array([_linear_mean(r) for r in rows]),
-            spread=np.ones(n_species),
+            means=np.array([_linear_mean(rows) for rows in moments.means]),
             residual=np.array([s[3] for s in solved]),
         )
+
+
+class RidgeMoments:
+    """All that a fit needs of any number of configurations; moments of disjoint sets add up.
+
+    Targets are centered in each configuration: its mean is fitted apart, from global features.
+
+    Args:
+        n_species: Number of species.
+    """
+
+    def __init__(self, n_species: int) -> None:
+        self.sums = [_Sums() for _ in range(n_species)]
+        self.means: list[list[tuple[FloatArray, float, float]]] = [[] for _ in range(n_species)]
+
+    def add(self, sample: RidgeSample) -> None:
+        """Count one more configuration."""
+        for species, (total, means) in enumerate(zip(self.sums, self.means, strict=True)):
+            chosen = sample.types == species
+            if chosen.any():
+                target = sample.propensity[chosen]
+                total.add(sample.features[chosen], target, sample.weight)
+                means.append((sample.configuration, float(target.mean()), sample.weight))
+
+    @classmethod
+    def of(cls, samples: Iterable[RidgeSample], *, n_species: int) -> Self:
+        """Return the moments of several configurations, read once, one after the other."""
+        moments = cls(n_species)
+        for sample in samples:
+            moments.add(sample)
+        return moments
+
+    @classmethod
+    def merged(cls, parts: Sequence[RidgeMoments]) -> Self:
+        """Return the moments of all configurations of all parts."""
+        whole = cls(len(parts[0].sums))
+        for part in parts:
+            for total, means, other, more in zip(
+                whole.sums, whole.means, part.sums, part.means, strict=True
+            ):
+                total.merge(other)
+                means.extend(more)
+        return whole
 
 
 class _Sums:
@@ -140,6 +173,10 @@ class _Sums:
         self._inner = self._inner + weight * (within.T @ within)
         self._cross = self._cross + weight * (within.T @ centered)
         self._target += weight * float(centered @ centered)
+
+    def merge(self, other: _Sums) -> None:
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
 
     def solve(self, penalty: float) -> tuple[FloatArray, FloatArray, FloatArray, float]:
         center = np.asarray(self._first) / self._weight

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
@@ -26,58 +24,35 @@ BOND_REACH = BOND_LENGTH + 5.0 * BOND_WIDTH
 SMOOTHING_REACH = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Descriptors of a structure and the operator that averages them over neighbors.
-
-    Attributes:
-        local: (n_atoms, n_local): shells of each species, energy, bond orders.
-        smoothing: Rows sum to one, (n_atoms, n_atoms), sparse.
-    """
-
-    local: FloatArray
-    smoothing: sparse.csr_array
-
-    def levels(self, extra: FloatArray | None = None, *, n_levels: int) -> FloatArray:
-        """Return the local descriptors followed by their averages, averages of averages, and so on.
-
-        Args:
-            extra: Further local columns, (n_atoms,) or (n_atoms, n_extra).
-            n_levels: How many blocks; 1 for the local ones alone.
-
-        Returns:
-            (n_atoms, n_levels * n_columns).
-        """
-        block = self.local if extra is None else np.column_stack([self.local, extra])
-        blocks = [block]
-        while len(blocks) < n_levels:
-            blocks.append(self.smoothing @ blocks[-1])
-        return np.concatenate(blocks, axis=1)
-
-
 def n_local_descriptors(n_species: int) -> int:
     """Return how many numbers describe a particle by itself."""
     return n_species * len(SHELL_CENTERS) + 1 + len(BOND_ORDERS)
 
 
-def surroundings(graph: ParticleGraph, energies: npt.ArrayLike, *, n_species: int) -> Surroundings:
-    """Describe every particle of a structure.
+def local_descriptors(
+    graph: ParticleGraph, energies: npt.ArrayLike, *, n_species: int
+) -> FloatArray:
+    """Describe every particle of a structure by its shells of each species, energy and bond orders.
 
     Args:
         graph: All pairs up to ``REACH`` at least.
         energies: Energy of each particle, half of its pair energies, (n_atoms,), epsilon_AA.
         n_species: Number of species of the mixture, whether present or not.
 
+    Returns:
+        (n_atoms, n_local_descriptors(n_species)).
+
+    Raises:
+        InvalidInputError: If the graph is too short.
+
     Source:
-        E. D. Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015), for shells; E. Boattini, F. Smallenburg,
-        L. Filion, Phys. Rev. Lett. 127, 088007 (2021), for averages over neighbors.
+        E. D. Cubuk et al., Phys. Rev. Lett. 114, 108001 (2015), for shells.
     """
     if graph.cutoff < REACH - 1e-9:
         raise InvalidInputError(
             f"the graph reaches to {graph.cutoff} sigma_AA; descriptors need {REACH}. Build it with "
             f"cutoff={REACH}."
         )
-    n = graph.n_atoms
     # The far end of an edge is its source; edges of one destination stand together.
     neighbor, center = graph.edge_index
     lengths = graph.distances
@@ -86,17 +61,52 @@ def surroundings(graph: ParticleGraph, energies: npt.ArrayLike, *, n_species: in
     for species in range(n_species):
         edges = np.flatnonzero(graph.types[neighbor] == species)
         gather = sparse.csr_array(
-            (np.ones(len(edges)), (center[edges], edges)), shape=(n, len(lengths))
+            (np.ones(len(edges)), (center[edges], edges)), shape=(graph.n_atoms, len(lengths))
         )
         counts.append(gather @ shells)
     orders = _bond_orders(graph, lengths)
-    local = np.column_stack([*counts, np.asarray(energies, dtype=float), orders])
-    near = lengths < SMOOTHING_REACH
+    return np.column_stack([*counts, np.asarray(energies, dtype=float), orders])
+
+
+def smoothing_operator(
+    edge_index: npt.NDArray[np.integer], lengths: npt.ArrayLike, n_atoms: int
+) -> sparse.csr_array:
+    """Return what averages a field over each particle and its neighbors with weights exp(-r).
+
+    Args:
+        edge_index: Sources and destinations of all pairs up to ``SMOOTHING_REACH``, (2, n_edges).
+        lengths: Their distances, (n_edges,), sigma_AA.
+        n_atoms: Number of particles.
+
+    Returns:
+        Rows sum to one, (n_atoms, n_atoms).
+
+    Source:
+        E. Boattini, F. Smallenburg, L. Filion, Phys. Rev. Lett. 127, 088007 (2021).
+    """
+    neighbor, center = edge_index
     weights = sparse.coo_array(
-        (np.exp(-lengths[near]), (center[near], neighbor[near])), shape=(n, n)
-    ).tocsr() + sparse.eye_array(n, format="csr")
-    scale = sparse.dia_array((1.0 / weights.sum(axis=1)[None], [0]), shape=(n, n))
-    return Surroundings(local, sparse.csr_array(scale @ weights))
+        (np.exp(-np.asarray(lengths, dtype=float)), (center, neighbor)), shape=(n_atoms, n_atoms)
+    ).tocsr() + sparse.eye_array(n_atoms, format="csr")
+    scale = sparse.dia_array((1.0 / weights.sum(axis=1)[None], [0]), shape=(n_atoms, n_atoms))
+    return sparse.csr_array(scale @ weights)
+
+
+def smoothed_levels(local: FloatArray, smoothing: sparse.csr_array, *, n_levels: int) -> FloatArray:
+    """Return local descriptors followed by their averages, averages of averages, and so on.
+
+    Args:
+        local: (n_atoms, n_columns).
+        smoothing: From ``smoothing_operator``.
+        n_levels: How many blocks; 1 for the local ones alone.
+
+    Returns:
+        (n_atoms, n_levels * n_columns).
+    """
+    blocks = [local]
+    while len(blocks) < n_levels:
+        blocks.append(smoothing @ blocks[-1])
+    return np.concatenate(blocks, axis=1)
 
 
 def _bond_orders(graph: ParticleGraph, lengths: FloatArray) -> FloatArray:

@@ -100,7 +100,9 @@ def _typer_parameter(
     parameter: inspect.Parameter, help_texts: dict[str, str], *, is_argument: bool
 ) -> inspect.Parameter:
     text = help_texts.get(parameter.name, "")
-    marker = typer.Argument(help=text) if is_argument else typer.Option(help=text)
+    # The one short option that everybody tries.
+    flags = ("--output", "-o") if parameter.name == "output" else ()
+    marker = typer.Argument(help=text) if is_argument else typer.Option(*flags, help=text)
     annotation, default = parameter.annotation, parameter.default
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]

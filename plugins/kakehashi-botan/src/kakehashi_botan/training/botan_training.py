@@ -1,0 +1,159 @@
+"""Train the shipped models of one temperature: ``botan-ts``, ``botan-is``, ``botan-ts-is``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from kakehashi_botan import _entry_points
+from kakehashi_botan.propensity_model import PropensityModel, save_model
+from kakehashi_botan.structure_features import InputKind
+from kakehashi_botan.training.cross_validation import CrossValidation, cross_validate, scores
+from kakehashi_botan.training.propensity_training import (
+    PropensitySettings,
+    TrainingSet,
+    fit_model,
+    training_set,
+)
+from kakehashi_botan.training.quenched_ensembles import QuenchedEnsemble, quenched_ensembles
+from kakehashi_core.errors import InvalidInputError
+from kakehashi_core.model_card import ModelCard
+
+MODELS: dict[str, InputKind] = {"botan-ts": "TS", "botan-is": "IS", "botan-ts-is": "TS+IS"}
+TEST_CONFIGURATIONS = ("401", "402")
+"""The public test files: no training may look at them."""
+N_NETWORKS = 3
+
+
+def train_propensities(
+    name: str,
+    output: Path,
+    *,
+    trajectories: Path,
+    directory: Path,
+    seed: int = 1,
+    workers: int = 1,
+    device: str = "cpu",
+    settings: PropensitySettings | None = None,
+) -> PropensityModel:
+    """Run all stages and write the weights with their card.
+
+    Args:
+        name: "botan-ts", "botan-is" or "botan-ts-is".
+        output: File to write, ending in .safetensors.
+        trajectories: Folder with the public files; those of the test set are left alone.
+        directory: Where quenches and run directories are kept; an interrupted training goes on there.
+        seed: Of the first network; further ones count up.
+        workers: Processes that quench.
+        device: Where networks are trained.
+        settings: What is fitted.
+    """
+    settings = settings or PropensitySettings()
+    data = public_training_set(
+        MODELS[name], trajectories, directory, workers=workers, settings=settings
+    )
+    runs = directory / name
+    checked = cross_validate(data, runs, settings=settings, seeds=[seed], device=device)
+    everything = range(len(data.starts))
+    model = fit_model(
+        data,
+        everything,
+        runs / "all",
+        settings=settings,
+        seeds=[seed + k for k in range(N_NETWORKS)],
+        device=device,
+        calibration=checked.calibration,
+        label="all",
+    )
+    model = replace(model, time=4120.0, card=_card(name, checked, len(data.starts), seed))
+    save_model(output, model)
+    return model
+
+
+def public_training_set(
+    kind: InputKind,
+    trajectories: Path,
+    directory: Path,
+    *,
+    settings: PropensitySettings,
+    workers: int = 1,
+) -> TrainingSet:
+    """Read the public training files, with all ends of their runs, as one kind of model does."""
+    return training_set(
+        public_ensembles(training_files(trajectories), directory, workers=workers), kind, settings
+    )
+
+
+def public_ensembles(
+    paths: Sequence[Path], directory: Path, *, workers: int = 1, n_ends: int | None = None
+) -> list[QuenchedEnsemble]:
+    """Quench public configurations, side by side if wanted."""
+    if workers == 1:
+        return quenched_ensembles(paths, directory / "quenches", n_ends=n_ends)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return quenched_ensembles(paths, directory / "quenches", n_ends=n_ends, executor=pool)
+
+
+def training_files(folder: Path) -> list[Path]:
+    """Return the public files without those of the test set, by number.
+
+    Raises:
+        InvalidInputError: If there are fewer than four.
+    """
+    numbered = {}
+    for path in folder.glob("isoconfig_*_tc*.npz"):
+        match = re.search(r"_(\d+)_tc\d+\.npz$", path.name)
+        if match and match[1] not in TEST_CONFIGURATIONS:
+            numbered[int(match[1])] = path
+    if len(numbered) < 4:
+        raise InvalidInputError(
+            f"{folder} holds {len(numbered)} files isoconfig_*_NUMBER_tc*.npz besides the test set; at least "
+            "four are needed. Give the folder of the public data of BOTAN with --trajectories."
+        )
+    return [numbered[k] for k in sorted(numbered)]
+
+
+def _card(name: str, checked: CrossValidation, n_ensembles: int, seed: int) -> ModelCard:
+    found = scores(list(checked.predictions()))
+    metrics = {
+        "Pearson of propensities, A, mean over unseen configurations": found.mobility.mean,
+        "Pearson of propensities, A, pooled": found.mobility.pooled,
+        "predicted over true spread": float(found.spread.mean()),
+        "error of configuration means, rms, sigma_AA": found.mean_error_rms,
+    }
+    if found.bonds is not None:
+        metrics["Pearson of bond changes, A-A contacts"] = found.bonds.mean
+    spec = _entry_points.botan()
+    kind = MODELS[name]
+    quench = {
+        "TS": "Reads the thermal structure only.",
+        "IS": "Reads the inherent structure only",
+        "TS+IS": "Reads thermal and inherent structure",
+    }[kind]
+    if kind != "TS":
+        quench += " (FIRE on the energy-shifted potential, largest force 1e-6)."
+    return ModelCard(
+        name=name,
+        version="1",
+        summary=f"propensities and bond changes of the Kob-Andersen mixture, input {kind}",
+        training_data=(
+            f"{n_ensembles} public isoconfigurational ensembles of BOTAN (H. Shiba, Apache-2.0; N = 4096, "
+            "T = 0.44, 32 runs, t = 4120 tau_LJ), and the ends of all runs with the displacement back to the "
+            f"start. {quench} Factors of spread and error from folds of two."
+        ),
+        domain=spec.domain,
+        units=dict(spec.units),
+        limits=(
+            "One temperature, one density, one composition, one time.",
+            "Scores within a configuration; means follow the energies of few configurations.",
+        ),
+        metrics={key: round(value, 4) for key, value in metrics.items()},
+        seed=seed,
+        script="kakehashi_botan.training.botan_training",
+        weights_license="MIT",
+        citation=spec.citation,
+    )
