@@ -39,7 +39,7 @@ def annotate(atoms: Atoms, calculator: PropensityCalculator | None = None) -> At
     names = [
         name for name in (*PER_PARTICLE, TEMPERATURE) if name in calculator.implemented_properties
     ]
-    if calculator.calculation_required(atoms, names):
+    if calculator.calculation_required(atoms, names):  # type: ignore[no-untyped-call]
         calculator.calculate(atoms, names)
     values = calculator.results
     for name in PER_PARTICLE:

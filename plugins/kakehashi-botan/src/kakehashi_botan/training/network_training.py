@@ -19,6 +19,7 @@ from kakehashi_botan.invariant_form import (
     pair_kinds,
     side_by_side,
 )
+from kakehashi_botan.training.field_statistics import FieldStatistics, penalties
 from kakehashi_core.random_streams import spawn, torch_generator
 from kakehashi_core.training import GradientTraining, RandomBatches, create_fabric, train
 
@@ -37,6 +38,7 @@ class NetworkSample:
         temperature: epsilon_AA / k_B.
         n_runs: Runs behind the targets.
         ensemble: Number of the ensemble it belongs to.
+        statistics: Targets of the penalties on spread and correlation; None for none.
     """
 
     inputs: NetworkInput
@@ -46,6 +48,7 @@ class NetworkSample:
     temperature: float
     n_runs: int
     ensemble: int
+    statistics: FieldStatistics | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,10 @@ class TrainingSettings:
         species_weights: Of the mobility of each species.
         pair_weight: Of bond changes, against mobility.
         whole_weight: Of temperature and mean mobility.
+        spread_weight: Of the penalty on a spread of mobility that differs from the true one.
+        correlation_weight: Of the penalty on its spatial correlation.
+        law_weight: Of the distance of the mean mobility of A from ``law`` at the estimated temperature.
+        law: Polynomial in the temperature, lowest power first, sigma_AA.
         clip_norm: Largest norm of the gradient.
     """
 
@@ -74,6 +81,10 @@ class TrainingSettings:
     species_weights: tuple[float, ...] = (1.0, 0.1)
     pair_weight: float = 0.5
     whole_weight: float = 0.5
+    spread_weight: float = 0.0
+    correlation_weight: float = 0.0
+    law_weight: float = 0.0
+    law: tuple[float, ...] = ()
     clip_norm: float = 1.0
 
 
@@ -142,7 +153,11 @@ def train_network(
         directory,
         config={
             "network": asdict(settings),
-            "training": {**asdict(training), "species_weights": list(training.species_weights)},
+            "training": {
+                **asdict(training),
+                "species_weights": list(training.species_weights),
+                "law": list(training.law),
+            },
             "seed": seed,
             "samples": dict(identity),
         },
@@ -174,6 +189,13 @@ def batch_loss(
     if network.settings.global_width:
         parts["whole loss"] = _whole_loss(network, output, samples)
         loss = loss + training.whole_weight * parts["whole loss"]
+        if training.law_weight:
+            parts["law loss"] = _law_loss(network, output, training.law)
+            loss = loss + training.law_weight * parts["law loss"]
+    if training.spread_weight or training.correlation_weight:
+        parts["spread penalty"], parts["correlation penalty"] = _penalties(output, inputs, samples)
+        loss = loss + training.spread_weight * parts["spread penalty"]
+        loss = loss + training.correlation_weight * parts["correlation penalty"]
     return loss, {name: part.detach() for name, part in parts.items()}
 
 
@@ -257,6 +279,28 @@ def _whole_loss(
     targets = torch.stack([whole_target(s, network.settings.n_species) for s in samples])
     error = (output.whole - targets.to(output.whole)) / network.whole_scale
     return (error**2).mean()
+
+
+def _law_loss(
+    network: InvariantNetwork, output: NetworkOutput, law: Sequence[float]
+) -> torch.Tensor:
+    """Return how far mean mobility and temperature are from the relation between them."""
+    temperature, mean = output.whole[:, 0], output.whole[:, 1]
+    expected = sum(c * temperature**k for k, c in enumerate(law))
+    return (((mean - expected) / network.whole_scale[1]) ** 2).mean()
+
+
+def _penalties(
+    output: NetworkOutput, inputs: NetworkInput, samples: Sequence[NetworkSample]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    found = []
+    for number, sample in enumerate(samples):
+        if sample.statistics is not None:
+            own = inputs.membership == number
+            target = sample.statistics.to(output.field.device)
+            found.append(torch.stack(penalties(output.field[own], inputs.types[own], target)))
+    total = torch.stack(found).mean(dim=0) if found else output.field.new_zeros(2)
+    return total[0], total[1]
 
 
 def _choice(
