@@ -99,7 +99,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(tmp_path, monkeypatch):
     again = trained(tmp_path / "broken", steps=12)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
-    with pytest.raises(KakehashiError, match="steps|config"):
+    with pytest.raises(KakehashiError, match=r"steps|config"):
         trained(tmp_path / "whole", steps=12, learning_rate=0.02)
 
 
@@ -126,7 +126,9 @@ def test_the_loss_of_a_perfect_network_is_zero(monkeypatch):
         from kakehashi_botan.invariant_form import NetworkOutput
 
         empty = torch.zeros(1, 0)
-        monkeypatch.setattr(network, "forward", lambda _: NetworkOutput(field, changes, empty, empty))
+        monkeypatch.setattr(
+            network, "forward", lambda _: NetworkOutput(field, changes, empty, empty)
+        )
         return float(batch_loss(network, [one], SHORT)[0])
 
     assert answer(one.propensity) == pytest.approx(0.0, abs=1e-10)

@@ -139,7 +139,7 @@ def test_copies_and_options(weights):
     calc = of(weights, T=0.44)
     atoms = liquid_atoms()
     expected = calc.get_property("propensity", atoms)
-    again = pickle.loads(pickle.dumps(calc))  # noqa: S301  our own bytes
+    again = pickle.loads(pickle.dumps(calc))
     assert np.array_equal(again.get_property("propensity", atoms), expected)
     assert calc.todict()["weights_sha256"] == calc.weights_digest
     calc.set(T=0.5)

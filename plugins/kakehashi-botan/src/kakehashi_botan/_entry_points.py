@@ -194,6 +194,13 @@ def train_botan() -> CommandSpec:
     return _command("train", "training.command:train_botan", "train propensity models from scratch")
 
 
+def bench_botan() -> CommandSpec:
+    """Describe the scores of propensity models beside linear ones."""
+    return _command(
+        "bench", "training.accuracy:bench_botan", "propensity models beside linear baselines"
+    )
+
+
 def glass_map() -> CommandSpec:
     """Describe the picture of predicted propensities."""
     return _command("glass", "glass_map:glass_map", "a picture of where a glass will move")

@@ -55,7 +55,8 @@ class PropensityScores:
         bonds: Of bond changes; None from models without networks.
         spread: Standard deviation of predictions over that of the truth without sampling noise, (n,).
         mean_error: Predicted less true mean of each configuration, (n,), sigma_AA.
-        calibration: Root mean square error over predicted standard deviation, (n,).
+        calibration: Root mean square error over predicted standard deviation, (n,); infinite for models that
+            predict none.
     """
 
     mobility: PearsonScores
@@ -151,7 +152,8 @@ def scores(pairs: Sequence[tuple[StartReading, PropensityPrediction]]) -> Propen
         mean_error.append(float(field.mean() - runs.mean()))
         left = field - field.mean() - runs.mean(axis=0) + runs.mean()
         square = max(float((left**2).mean()) - noise, 0.0)
-        calibration.append(np.sqrt(square / (predicted.propensity_std[chosen] ** 2).mean()))
+        said = float((predicted.propensity_std[chosen] ** 2).mean())
+        calibration.append(np.sqrt(square / said) if said > 0.0 else np.inf)
     return PropensityScores(
         mobility=mobility,
         bonds=bonds,
