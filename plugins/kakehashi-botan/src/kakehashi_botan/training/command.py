@@ -6,7 +6,10 @@ import logging
 from pathlib import Path
 
 from kakehashi_botan.training.botan_training import MODELS, train_propensities
+from kakehashi_botan.training.t_botan_training import train_temperatures
 from kakehashi_core.errors import InvalidInputError, unknown_name
+
+T_BOTAN = "t-botan"
 
 
 def train_botan(
@@ -24,20 +27,26 @@ def train_botan(
     Everything is kept in the data folder: the same call goes on after an interruption.
 
     Args:
-        name: botan-ts, botan-is or botan-ts-is (thermal structure, inherent structure, both).
-        trajectories: Folder of the public data of BOTAN.
+        name: botan-ts, botan-is or botan-ts-is (thermal structure, inherent structure, both); or t-botan,
+            which makes its own data with molecular dynamics first, in some hours.
+        trajectories: Folder of the public data of BOTAN; not for t-botan.
         output: Weight file to write; NAME.safetensors in the data folder by default.
         data: Folder for quenches and run directories.
         seed: Seed of the first network.
-        workers: Processes that minimize structures.
+        workers: Processes for dynamics and minimization.
         device: Where networks are trained: cpu, cuda or auto.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if name not in MODELS:
-        raise unknown_name("model to train", name, MODELS)
+    if name not in (*MODELS, T_BOTAN):
+        raise unknown_name("model to train", name, (*MODELS, T_BOTAN))
     path = output or data / f"{name}.safetensors"
     if path.suffix != ".safetensors":
         raise InvalidInputError(f"--output must end in .safetensors, got {str(path)!r}; rename it")
+    if name == T_BOTAN:
+        if trajectories is not None:
+            raise InvalidInputError("--trajectories changes nothing for t-botan; leave it out")
+        train_temperatures(path, directory=data, seed=seed, workers=workers, device=device)
+        return 0
     if trajectories is None:
         raise InvalidInputError(
             "give the folder of the public isoconfigurational data with --trajectories"
