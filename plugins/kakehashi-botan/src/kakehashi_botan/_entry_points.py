@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 from kakehashi_core.specs import API_VERSION, CalculatorSpec, Citation, CommandSpec, Domain
 
 KOB_ANDERSEN = Citation(
@@ -58,7 +61,9 @@ UNITS = {
 }
 
 
-def _sample(symbols: str, positions: list[list[float]], cell: list[float]) -> dict[str, object]:
+def _sample(
+    symbols: str | list[str], positions: list[list[float]], cell: list[float]
+) -> dict[str, object]:
     """Return arguments of ase.Atoms for a periodic sample with masses of 1."""
     return {
         "symbols": symbols,
@@ -99,6 +104,20 @@ SAMPLES = (
         [2.3, 2.45, 2.1],
     ),
 )
+
+
+def _crowd() -> dict[str, object]:
+    """Return 343 particles at density 1.2: a box that is high enough for what the networks see."""
+    n, spacing = 7, 0.94104
+    positions = [
+        [
+            spacing * (cell[axis] + 0.5) + 0.06 * math.sin(7.0 * number + 2.0 * axis)
+            for axis in range(3)
+        ]
+        for number, cell in enumerate(itertools.product(range(n), repeat=3))
+    ]
+    symbols = ["Ne" if number % 5 == 2 else "Ar" for number in range(n**3)]
+    return _sample(symbols, positions, [n * spacing] * 3)
 
 
 def ka_lj() -> CalculatorSpec:
@@ -183,7 +202,7 @@ def _learned(
         units=LEARNED_UNITS,
         devices=("cpu", "cuda"),
         dtypes=("float64",),
-        samples=SAMPLES,
+        samples=(_crowd(),),
         implemented_properties=(*LEARNED_PROPERTIES, *more),
         smooth_derivatives=0,
     )
@@ -198,6 +217,25 @@ def bench_botan() -> CommandSpec:
     """Describe the scores of propensity models beside linear ones."""
     return _command(
         "bench", "training.accuracy:bench_botan", "propensity models beside linear baselines"
+    )
+
+
+def bench_t_botan() -> CommandSpec:
+    """Describe the scores at temperatures that were left out of the training."""
+    return _command(
+        "bench",
+        "training.temperature_accuracy:bench_t_botan",
+        "propensities and temperatures at temperatures that were left out",
+    )
+
+
+def demo_glass() -> CommandSpec:
+    """Describe the demo section: a liquid, its predicted and its real dynamics."""
+    return _command(
+        "demo",
+        "demo:demo_glass",
+        "where a glass-forming liquid will move, predicted and measured",
+        position=50,
     )
 
 

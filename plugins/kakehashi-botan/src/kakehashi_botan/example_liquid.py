@@ -20,7 +20,8 @@ def example_liquid() -> Atoms:
     """Return the example, Ar for A and Ne for B, masses 1.
 
     ``atoms.info`` holds "temperature" (epsilon_AA / k_B) and "time" (tau_LJ, one relaxation time); the array
-    "measured_propensity" (sigma_AA) is the mean of 32 runs until then. ``training/example_liquid.py`` made it.
+    "measured_propensity" (sigma_AA) is the mean of 32 runs until then. Made by
+    ``training/example_liquid.py``.
     """
     from ase import Atoms
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from kakehashi_botan.pearson_scores import PearsonScores, pearson_scores
 from kakehashi_botan.propensity_model import Calibration, PropensityModel, PropensityPrediction
+from kakehashi_botan.sampling_noise import sampling_noise
 from kakehashi_botan.training.propensity_training import (
     PropensitySettings,
     StartReading,
@@ -115,7 +116,7 @@ def cross_validate(
     unseen = [[data.starts[k] for k in fold] for fold in folds]
     calibrated = []
     for number, model in enumerate(models):
-        # Factors from the other folds, so that nothing of a fold reaches its own prediction.
+        # Factors from other folds: at configurations that are not those of this one.
         rest = [k for k in range(len(models)) if k != number] or [number]
         factors = calibrate([models[k] for k in rest], [unseen[k] for k in rest])
         calibrated.append(replace(model, calibration=factors))
@@ -147,8 +148,8 @@ def scores(pairs: Sequence[tuple[StartReading, PropensityPrediction]]) -> Propen
         runs = start.lengths[:, chosen]
         field = predicted.propensity[chosen]
         noise = runs.var(axis=0, ddof=1).mean() / len(runs)
-        true_variance = max(float(runs.mean(axis=0).var()) - noise, 1e-12)
-        spread.append(float(field.std()) / np.sqrt(true_variance))
+        truth = sampling_noise(runs, center_runs=True).corrected_standard_deviation
+        spread.append(float(field.std()) / truth if truth > 0.0 else np.inf)
         mean_error.append(float(field.mean() - runs.mean()))
         left = field - field.mean() - runs.mean(axis=0) + runs.mean()
         square = max(float((left**2).mean()) - noise, 0.0)

@@ -216,8 +216,8 @@ def calibrate(
                 chosen = start.reading.types == species
                 noise = sampling_noise(start.lengths[:, chosen], center_runs=True)
                 spread = predicted.propensity[chosen].std()
-                ratio.append(noise.corrected_standard_deviation / float(spread))
-    spread = np.array([np.mean(r) for r in ratios])
+                ratio.append(float(spread) / noise.corrected_standard_deviation)
+    spread = np.array([1.0 / np.mean(r) for r in ratios])
     error = np.zeros(N_SPECIES)
     for species in range(N_SPECIES):
         squares = []

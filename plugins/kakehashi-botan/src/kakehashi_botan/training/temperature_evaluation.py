@@ -85,7 +85,13 @@ def latent_attraction(
         between: The temperature that is asked about.
     """
     numbers = data.ensembles([*temperatures, between])
-    states = [model.predict_reading(data.starts[k].reading).state for k in numbers]
+    states = [
+        model.predict_reading(
+            data.starts[k].reading,
+            temperature=data.starts[k].temperature if model.conditioned else None,
+        ).state
+        for k in numbers
+    ]
     return attraction(np.array(states), _temperatures(data, numbers), between)
 
 
