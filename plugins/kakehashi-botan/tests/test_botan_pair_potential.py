@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kakehashi_botan.mixtures import cubic_box, kob_andersen, ternary_kob_andersen
 from kakehashi_botan.pair_potential import MixturePotential
@@ -154,6 +155,17 @@ def test_batch_of_different_systems_is_each_alone():
         assert sums.energies == pytest.approx(alone.energies, rel=1e-12)
         assert sums.forces == pytest.approx(alone.forces, rel=1e-10, abs=1e-10)
         assert sums.virial == pytest.approx(alone.virial, rel=1e-10, abs=1e-10)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_batch_on_a_gpu():
+    """Oracle: the compiled kernel on the CPU, system by system."""
+    systems = [random_system(seed, ALL) for seed in (1, 2, 3)]
+    there = TorchPotential(kob_andersen(), device="cuda").evaluate_batch(systems)
+    for sums, system in zip(there, systems, strict=True):
+        here = MixturePotential(kob_andersen()).evaluate(*system)
+        assert sums.energies == pytest.approx(here.energies, rel=1e-10)
+        assert sums.forces == pytest.approx(here.forces, rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="the public configurations are not on this machine")

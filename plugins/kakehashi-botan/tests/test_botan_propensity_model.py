@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from botan_examples import liquid, random_model
 
 from kakehashi_botan.propensity_model import Calibration, load_model, save_model
@@ -110,3 +111,12 @@ def test_files_of_another_shape_are_refused(tmp_path):
         save_checkpoint(path, tensors, manifest={**own, **rest, **change})
         with pytest.raises(CheckpointError, match=message):
             load_model(path)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same():
+    """Oracle: the CPU."""
+    model = random_model("TS+IS")
+    here, there = model.predict(liquid()), model.predict(liquid(), device="cuda")
+    assert there.propensity == pytest.approx(here.propensity, abs=1e-4)
+    assert there.bond_change == pytest.approx(here.bond_change, abs=1e-4)
