@@ -249,6 +249,15 @@ def test_results_are_fresh_float64_arrays(cluster: Atoms) -> None:
     assert type(cluster.calc.results["energy"]) is float
 
 
+def test_arrays_of_integers_stay_indices_where_ase_has_no_name_for_them() -> None:
+    calc = Echo()
+    calc.answer = {"energy": 1, "forces": np.zeros((2, 3), dtype=int), "pairs": np.array([[0], [1]])}
+    Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]], calculator=calc).get_potential_energy()
+    assert calc.results["pairs"].dtype == np.int64
+    assert calc.results["forces"].dtype == np.float64
+    assert type(calc.results["energy"]) is float
+
+
 def test_the_model_cannot_change_the_users_atoms() -> None:
     """Echo moves and renumbers what it is given."""
     atoms = Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]], calculator=Echo())

@@ -103,7 +103,7 @@ def test_options_come_from_the_signature(commands, run_cli):
     defaults = ["pbe", ["H2O"], "def2-svp", 3, False, "cpu", None, "None"]
     assert json.loads(outcome.stdout) == defaults
     words = "--molecules CO --molecules N2 --basis sto-3g --repeat 5 --profile --device cuda"
-    outcome = run_cli("bench", "speed", "pbe", *words.split(), "--sizes", "4", "--output", "x/y")
+    outcome = run_cli("bench", "speed", "pbe", *words.split(), "--sizes", "4", "-o", "x/y")
     assert outcome.code == 0
     changed = ["pbe", ["CO", "N2"], "sto-3g", 5, True, "cuda", [4], "x/y"]
     assert json.loads(outcome.stdout) == changed
