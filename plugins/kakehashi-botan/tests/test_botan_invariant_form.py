@@ -122,8 +122,10 @@ def test_messages_by_hand():
             for e in torch.nonzero(inputs.edge_index[1] == i)[:, 0]:
                 j, r = inputs.edge_index[0, e], inputs.lengths[e]
                 basis = torch.exp(-0.5 * ((r - network.radii) / (1.3 / 9)) ** 2)
-                gate = network.filters[0](torch.cat([basis, kinds[j]]))
-                total += gate * 0.5 * (torch.cos(np.pi * r / 2.0) + 1) * network.senders[0](h[j])
+                envelope = 0.5 * (torch.cos(np.pi * r / 2.0) + 1)
+                made = envelope * network.edge(torch.cat([basis, kinds[j]]))
+                gate = network.filters[0](made)
+                total += gate * network.senders[0](h[j])
             both = torch.cat([h[i], total / 10.0])
             new = h[i] + network.updates[0](both) + 0.3 * network.skips[0](both)
             expected = 0.1 * network.mobility(torch.cat([h[i], new]))[inputs.types[i]]

@@ -9,6 +9,7 @@ from kakehashi_botan.configuration_files import read_isoconfigurational
 from kakehashi_botan.displacements import mean_squared_displacement
 from kakehashi_botan.molecular_dynamics import MolecularDynamics
 from kakehashi_botan.training import temperature_series
+from kakehashi_botan.training.series_summary import recorded_summary, scatter, summary_of
 from kakehashi_botan.training.temperature_series import (
     RELAXATION_TIMES,
     SeriesSettings,
@@ -69,3 +70,16 @@ def test_contents(tmp_path):
         3 * 0.8 * first.times[0] ** 2, rel=0.25
     )
     assert np.abs(first.initial_positions - second.initial_positions).max() > 0.1
+
+
+def test_one_recorded_configuration_made_again(tmp_path):
+    """Oracle: the recorded series. Chaos leaves agreement within the scatter of configurations."""
+    (path,) = make_series(tmp_path, [0.80], settings=SeriesSettings(n_configurations=1))
+    again, record = summary_of([path]), recorded_summary()["temperatures"]["0.80"]
+    assert again["times"] == pytest.approx(record["times"])
+    mean, width = scatter(record, "potential energy per particle")
+    assert again["potential energy per particle"][0] == pytest.approx(mean, abs=4.0 * width)
+    for column in (0, 1):
+        mean, width = scatter(record, "mean propensity of A", column)
+        assert again["mean propensity of A"][0][column] == pytest.approx(mean, abs=4.0 * width)
+        assert width < 0.05 * mean

@@ -180,9 +180,9 @@ class InvariantNetwork(torch.nn.Module):
         self.linear = Linear(read, w)
         self.encoder = Sequential(Linear(read, 2 * w), SiLU(), Linear(2 * w, w))
         layers = range(settings.n_layers)
-        self.filters = ModuleList(
-            Sequential(Linear(settings.n_radial + species, w), SiLU(), Linear(w, w)) for _ in layers
-        )
+        # What an edge is made of is worked out once; each layer weighs it anew.
+        self.edge = Sequential(Linear(settings.n_radial + species, w), SiLU())
+        self.filters = ModuleList(Linear(w, w, bias=False) for _ in layers)
         self.senders = ModuleList(Linear(w, w, bias=False) for _ in layers)
         self.updates = ModuleList(
             Sequential(Linear(2 * w, w), SiLU(), Dropout(settings.dropout), Linear(w, w))
@@ -211,15 +211,14 @@ class InvariantNetwork(torch.nn.Module):
         known = self._read(inputs, kinds)
         h = self.linear(known) + self.encoder(known)
         source, destination = inputs.edge_index
-        edges = torch.cat([self._radial(inputs.lengths), kinds[source]], dim=1)
-        envelope = 0.5 * (torch.cos(math.pi * inputs.lengths / s.cutoff) + 1.0)
+        edges = self._edges(inputs.lengths, kinds.index_select(0, source))
         carried = [h]
         whole = (inputs.configuration - self.global_center) / self.global_scale
         state = h.new_zeros(inputs.n_configurations, s.global_width)
         for filtered, sender, update, skip in zip(
             self.filters, self.senders, self.updates, self.skips, strict=True
         ):
-            messages = filtered(edges) * envelope[:, None] * sender(h)[source]
+            messages = filtered(edges) * sender(h).index_select(0, source)
             sums = torch.zeros_like(h).index_add(0, destination, messages) / MESSAGE_SCALE
             both = torch.cat([h, sums], dim=1)
             h = h + update(both) + SKIP_SCALE * skip(both)
@@ -249,6 +248,13 @@ class InvariantNetwork(torch.nn.Module):
         width = self.radii[1] - self.radii[0]
         return torch.exp(-0.5 * ((lengths[:, None] - self.radii) / width) ** 2)
 
+    def _edges(self, lengths: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
+        """Return what edges are made of, zero at the cutoff, (n_edges, width)."""
+        made = self.edge(torch.cat([self._radial(lengths), kinds], dim=1))
+        envelope = 0.5 * (torch.cos(math.pi * lengths / self.settings.cutoff) + 1.0)
+        found: torch.Tensor = made * envelope[:, None]
+        return found
+
     def _species_means(
         self, h: torch.Tensor, kinds: torch.Tensor, inputs: NetworkInput
     ) -> torch.Tensor:
@@ -265,14 +271,15 @@ class InvariantNetwork(torch.nn.Module):
     ) -> torch.Tensor:
         first, second = inputs.pair_index
         ends = self.end(everything)
-        a, b = ends[first], ends[second]
+        a, b = ends.index_select(0, first), ends.index_select(0, second)
+        mobility_a, mobility_b = field.index_select(0, first), field.index_select(0, second)
         n = self.settings.n_species
         kind = pair_kinds(inputs.types, inputs.pair_index, n)
         columns = [
             a + b,
             (a - b) ** 2,
-            (field[first] + field[second])[:, None],
-            (field[first] - field[second])[:, None] ** 2,
+            (mobility_a + mobility_b)[:, None],
+            (mobility_a - mobility_b)[:, None] ** 2,
             *(self._radial(length) for length in inputs.pair_lengths.unbind(dim=1)),
             torch.nn.functional.one_hot(kind, n * (n + 1) // 2).to(a.dtype),
         ]

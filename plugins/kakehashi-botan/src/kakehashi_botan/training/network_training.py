@@ -77,9 +77,9 @@ class TrainingSettings:
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
     end_weight: float = 0.2
-    n_pairs: int = 12_000
+    n_pairs: int = 16_000
     species_weights: tuple[float, ...] = (1.0, 0.1)
-    pair_weight: float = 0.5
+    pair_weight: float = 1.0
     whole_weight: float = 0.5
     spread_weight: float = 0.0
     correlation_weight: float = 0.0

@@ -53,7 +53,7 @@ class PropensitySettings:
     n_levels: int = 5
     penalty: float = 100.0
     end_weight: float = 0.25
-    ridge_share: float = 0.5
+    ridge_share: float = 0.3
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
 

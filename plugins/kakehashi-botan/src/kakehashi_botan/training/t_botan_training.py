@@ -42,6 +42,7 @@ def train_temperatures(
     device: str = "cpu",
     settings: TemperatureSettings | None = None,
     temperatures: Sequence[float] = TEMPERATURES,
+    left_out: Sequence[float] = LEFT_OUT,
 ) -> PropensityModel:
     """Run all stages, from random positions to weights with their card.
 
@@ -54,11 +55,14 @@ def train_temperatures(
         device: Where networks are trained.
         settings: What is fitted.
         temperatures: Of the ensembles.
+        left_out: Which of them the model does without whose scores go into the card.
     """
     settings = settings or TemperatureSettings()
     data = series_set(directory, temperatures, settings.kind, workers=workers)
     seeds = [seed + k for k in range(N_NETWORKS)]
-    unseen = left_out_model(data, directory, settings=settings, seeds=seeds, device=device)
+    unseen = left_out_model(
+        data, directory, settings=settings, seeds=seeds, left_out=left_out, device=device
+    )
     model = fit_temperature_model(
         data,
         range(len(data.starts)),
@@ -68,7 +72,7 @@ def train_temperatures(
         device=device,
         label="all",
     )
-    record = left_out_scores(unseen, data)
+    record = left_out_scores(unseen, data, left_out)
     model = replace(model, card=_card(record, len(data.starts), temperatures, seed))
     save_model(output, model)
     return model
