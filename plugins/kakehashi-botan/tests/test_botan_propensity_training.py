@@ -142,6 +142,27 @@ def test_networks_learn_from_chosen_ensembles_only(data, tmp_path, monkeypatch):
     assert seen == [{1, 3}]
 
 
+def test_a_network_stops_early_and_returns_to_its_best(data, tmp_path):
+    """Oracle: the best of all validations, of a validation that only gets worse."""
+    from kakehashi_botan.training import network_training, propensity_training
+
+    count = []
+
+    def worse(starts):
+        assert [s is data.starts[3] for s in starts] == [True]
+        return lambda _: count.append(1) or {"loss": float(len(count))}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network_training, "VALIDATE_EVERY", 1)
+        patch.setattr(propensity_training, "_validation", worse)
+        long = replace(SETTINGS, training=replace(SETTINGS.training, steps=50))
+        fit_model(data, [0, 1], tmp_path, settings=long, seeds=[1], held_out=[3], patience=2)
+    assert len(count) == 3
+    honest = propensity_training._validation(data.starts[:1])
+    network = fit_model(data, [0, 1], tmp_path / "b", settings=SETTINGS, seeds=[1]).networks[0]
+    assert 0.0 < honest(network)["loss"] < 2.0
+
+
 def test_calibration_restores_the_spread(data, tmp_path):
     """Oracle: a model whose field is scaled down is scaled up again."""
     model = fit_model(data, range(4), tmp_path, settings=SETTINGS, seeds=[])

@@ -39,6 +39,8 @@ def train_propensities(
     workers: int = 1,
     device: str = "cpu",
     settings: PropensitySettings | None = None,
+    hold_out: int | None = None,
+    patience: int = 5,
 ) -> PropensityModel:
     """Run all stages and write the weights with their card.
 
@@ -51,6 +53,9 @@ def train_propensities(
         workers: Processes that quench.
         device: Where networks are trained.
         settings: What is fitted.
+        hold_out: Place of an ensemble, from 1, that validates the networks of the final model instead of
+            training them; None trains on all, for a fixed number of steps.
+        patience: With ``hold_out``: stop after so many validations without improvement.
     """
     settings = settings or PropensitySettings()
     data = public_training_set(
@@ -58,15 +63,17 @@ def train_propensities(
     )
     runs = directory / name
     checked = cross_validate(data, runs, settings=settings, seeds=[seed], device=device)
-    everything = range(len(data.starts))
+    held_out = [] if hold_out is None else [_place(hold_out, len(data.starts))]
     model = fit_model(
         data,
-        everything,
-        runs / "all",
+        [k for k in range(len(data.starts)) if k not in held_out],
+        runs / ("all" if hold_out is None else f"all-but-{hold_out}"),
         settings=settings,
         seeds=[seed + k for k in range(N_NETWORKS)],
         device=device,
         calibration=checked.calibration,
+        held_out=held_out,
+        patience=patience if held_out else None,
         label="all",
     )
     model = replace(model, time=4120.0, card=_card(name, checked, len(data.starts), seed))
@@ -115,6 +122,14 @@ def training_files(folder: Path) -> list[Path]:
             "four are needed. Give the folder of the public data of BOTAN with --trajectories."
         )
     return [numbered[k] for k in sorted(numbered)]
+
+
+def _place(number: int, n_ensembles: int) -> int:
+    if not 1 <= number <= n_ensembles:
+        raise InvalidInputError(
+            f"there is no ensemble {number} to hold out; there are {n_ensembles}, counted from 1"
+        )
+    return number - 1
 
 
 def _card(name: str, checked: CrossValidation, n_ensembles: int, seed: int) -> ModelCard:

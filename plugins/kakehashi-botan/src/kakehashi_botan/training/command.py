@@ -21,6 +21,8 @@ def train_botan(
     seed: int = 1,
     workers: int = 1,
     device: str = "cpu",
+    hold_out: int | None = None,
+    patience: int = 5,
 ) -> int:
     """Train a model and write its weights with a model card.
 
@@ -35,6 +37,8 @@ def train_botan(
         seed: Seed of the first network.
         workers: Processes for dynamics and minimization.
         device: Where networks are trained: cpu, cuda or auto.
+        hold_out: Validate the networks on this ensemble, counted from 1, and stop early; not for t-botan.
+        patience: With --hold-out: validations without improvement until it stops.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if name not in (*MODELS, T_BOTAN):
@@ -43,8 +47,9 @@ def train_botan(
     if path.suffix != ".safetensors":
         raise InvalidInputError(f"--output must end in .safetensors, got {str(path)!r}; rename it")
     if name == T_BOTAN:
-        if trajectories is not None:
-            raise InvalidInputError("--trajectories changes nothing for t-botan; leave it out")
+        for option, value in (("--trajectories", trajectories), ("--hold-out", hold_out)):
+            if value is not None:
+                raise InvalidInputError(f"{option} changes nothing for t-botan; leave it out")
         train_temperatures(path, directory=data, seed=seed, workers=workers, device=device)
         return 0
     if trajectories is None:
@@ -59,5 +64,7 @@ def train_botan(
         seed=seed,
         workers=workers,
         device=device,
+        hold_out=hold_out,
+        patience=patience,
     )
     return 0

@@ -24,6 +24,7 @@ from kakehashi_core.random_streams import spawn, torch_generator
 from kakehashi_core.training import GradientTraining, RandomBatches, create_fabric, train
 
 IntArray = npt.NDArray[np.int64]
+VALIDATE_EVERY = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,7 +99,7 @@ def train_network(
     identity: Mapping[str, Any],
     device: str = "cpu",
     validation: Callable[[InvariantNetwork], Mapping[str, float]] | None = None,
-    validate_every: int | None = None,
+    patience: int | None = None,
     description: str = "network",
 ) -> InvariantNetwork:
     """Train one network; the same call goes on after an interruption.
@@ -111,8 +112,9 @@ def train_network(
         seed: Of first weights and of the order of configurations.
         identity: What the samples are, JSON-able: a run with others is refused.
         device: "cpu", "cuda[:i]" or "auto".
-        validation: Gives metrics of the network; recorded, nothing is chosen by them.
-        validate_every: Steps between validations.
+        validation: Gives the metric "loss" of the network every ``VALIDATE_EVERY`` steps.
+        patience: Stop after so many validations without improvement, and return to the best weights; None
+            trains all steps and keeps the last.
         description: For the progress bar.
     """
     training = training or TrainingSettings()
@@ -162,8 +164,9 @@ def train_network(
             "samples": dict(identity),
         },
         steps=training.steps,
-        validate_every=validate_every if validation is not None else None,
-        restore_best=False,
+        validate_every=VALIDATE_EVERY if validation is not None else None,
+        patience=patience,
+        restore_best=patience is not None,
         description=description,
     )
     return network.cpu().eval()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ import torch
 
 from kakehashi_botan.displacements import displacement_lengths
 from kakehashi_botan.graphs import CONTACT
-from kakehashi_botan.invariant_form import NetworkSettings
+from kakehashi_botan.invariant_form import InvariantNetwork, NetworkSettings
 from kakehashi_botan.network_inputs import network_input
+from kakehashi_botan.pearson_scores import pearson
 from kakehashi_botan.propensity_model import Calibration, PropensityModel
 from kakehashi_botan.reversed_ends import PropensitySample
 from kakehashi_botan.ridge_form import RidgeMoments, RidgePropensity, RidgeSample
@@ -147,6 +148,8 @@ def fit_model(
     seeds: Sequence[int],
     device: str = "cpu",
     calibration: Calibration | None = None,
+    held_out: Sequence[int] = (),
+    patience: int | None = None,
     label: str = "",
 ) -> PropensityModel:
     """Fit all members of a model to some of the ensembles.
@@ -159,6 +162,8 @@ def fit_model(
         seeds: One for each network.
         device: Where networks are trained.
         calibration: None leaves the field as regression gives it.
+        held_out: Ensembles whose starts validate the networks; none of ``chosen``.
+        patience: Stop a network after so many validations without improvement; see ``train_network``.
         label: For progress bars.
     """
     ridge = RidgePropensity.fit(
@@ -181,6 +186,8 @@ def fit_model(
             seed=seed,
             identity={**data.identity, "ensembles": list(chosen)},
             device=device,
+            validation=_validation([data.starts[k] for k in held_out]) if held_out else None,
+            patience=patience,
             description=f"{data.kind} network {label} seed {seed}",
         )
         for seed in seeds
@@ -195,6 +202,24 @@ def fit_model(
         temperatures=tuple(sorted({s.temperature for s in samples})),
         energies=_like([data.starts[k].thermal_energy for k in chosen]),
     )
+
+
+def _validation(
+    starts: Sequence[StartReading],
+) -> Callable[[InvariantNetwork], dict[str, float]]:
+    """Return what gives one minus the mean Pearson coefficient of propensities of A."""
+    inputs = [network_input(s.reading) for s in starts]
+
+    def validate(network: InvariantNetwork) -> dict[str, float]:
+        found = []
+        for one, start in zip(inputs, starts, strict=True):
+            with torch.no_grad():
+                field = network(one.to(network.field_scale.device)).field.cpu().numpy()
+            chosen = start.reading.types == 0
+            found.append(pearson(field[chosen], start.propensity[chosen]))
+        return {"loss": 1.0 - float(np.mean(found))}
+
+    return validate
 
 
 def calibrate(
