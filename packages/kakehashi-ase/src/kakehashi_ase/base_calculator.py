@@ -102,7 +102,7 @@ class Calculator(AseCalculator):
     watched_info: ClassVar[tuple[str, ...]] = ()
     watched_arrays: ClassVar[tuple[str, ...]] = ()
     check_finite: ClassVar[bool] = True
-    self_consistent: ClassVar[bool] = False
+    self_consistent: bool = False
     cutoff_distances: Sequence[float] = ()
     interaction_range: float | None = None
     inapplicable_checks: Mapping[str, str] = MappingProxyType({})

@@ -124,6 +124,8 @@ class PropensityCalculator(Calculator):
             )
         self.base = LennardJonesMixture(**{"species": options["species"], **options["potential"]})
         self.cutoff_distances = self.base.cutoff_distances
+        # Two minimizations of the same structure agree to their threshold.
+        self.self_consistent = options["input"] != "TS"
         self._model: PropensityModel | None = None
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -145,14 +146,14 @@ class PropensityModel:
         combined = spread * np.einsum("m,mi->i", weights, centered)
         disagreement = spread**2 * (centered.var(axis=0, ddof=1) if len(centered) > 1 else 0.0)
         means, estimate = self._whole(reading, outputs)
-        changes = [o.changes.double().numpy() for o in outputs]
+        changes = [o.changes.numpy() for o in outputs]
         return PropensityPrediction(
             propensity=means[types] + combined,
             propensity_std=np.sqrt(self.calibration.error[types] ** 2 + disagreement),
             bond_index=reading.pair_index,
             bond_change=np.mean(changes, axis=0) if changes else np.zeros(0),
             temperature=estimate,
-            state=np.concatenate([o.state[0].double().numpy() for o in outputs])
+            state=np.concatenate([o.state[0].numpy() for o in outputs])
             if outputs
             else np.zeros(0),
         )
@@ -163,18 +164,20 @@ class PropensityModel:
         if not self.networks:
             return []
         place = resolve_device(device)
-        inputs = network_input(reading, temperature=temperature or 0.0).to(place)
-        outputs = []
+        # Trained in float32, asked in float64: the order of particles then changes nothing that is seen.
+        inputs = network_input(reading, temperature=temperature or 0.0, dtype=torch.float64)
+        inputs, outputs = inputs.to(place), []
         for network in self.networks:
+            asked = copy.deepcopy(network).to(place, torch.float64).eval()
             with torch.no_grad():
-                found = network.to(place).eval()(inputs)
+                found = asked(inputs)
             outputs.append(NetworkOutput(*(tensor.cpu() for tensor in found)))
         return outputs
 
     def _members(
         self, reading: StructureReading, outputs: Sequence[NetworkOutput]
     ) -> tuple[list[FloatArray], FloatArray]:
-        members = [o.field.double().numpy() for o in outputs]
+        members = [o.field.numpy() for o in outputs]
         if self.ridge is None:
             return members, np.full(len(members), 1.0 / len(members))
         share = self.ridge_share if members else 1.0
@@ -193,7 +196,7 @@ class PropensityModel:
         self, reading: StructureReading, outputs: Sequence[NetworkOutput]
     ) -> tuple[FloatArray, float | None]:
         """Return the mean of each species, (n_species,), and the temperature."""
-        answers = [o.whole[0].double().numpy() for o in outputs if o.whole.shape[1]]
+        answers = [o.whole[0].numpy() for o in outputs if o.whole.shape[1]]
         if answers:
             mean = np.mean(answers, axis=0)
             return mean[1:], float(mean[0])
