@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +54,9 @@ def checked_results(
         given = np.asarray(value)
         # Numbers of atoms, pairs of them: an index has to stay one.
         indices = expected is None and given.ndim > 0 and np.issubdtype(given.dtype, np.integer)
-        array = np.array(given, dtype=np.int64 if indices else np.float64, copy=True, order="C")
+        array: npt.NDArray[Any] = np.array(
+            given, dtype=np.int64 if indices else np.float64, copy=True, order="C"
+        )
         if expected is not None:
             shape = tuple(n_atoms if size == "n_atoms" else size for size in expected)
             if array.shape != shape:
