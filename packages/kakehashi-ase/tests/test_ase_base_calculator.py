@@ -251,7 +251,11 @@ def test_results_are_fresh_float64_arrays(cluster: Atoms) -> None:
 
 def test_arrays_of_integers_stay_indices_where_ase_has_no_name_for_them() -> None:
     calc = Echo()
-    calc.answer = {"energy": 1, "forces": np.zeros((2, 3), dtype=int), "pairs": np.array([[0], [1]])}
+    calc.answer = {
+        "energy": 1,
+        "forces": np.zeros((2, 3), dtype=int),
+        "pairs": np.array([[0], [1]]),
+    }
     Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]], calculator=calc).get_potential_energy()
     assert calc.results["pairs"].dtype == np.int64
     assert calc.results["forces"].dtype == np.float64
