@@ -153,9 +153,7 @@ class PropensityModel:
             bond_index=reading.pair_index,
             bond_change=np.mean(changes, axis=0) if changes else np.zeros(0),
             temperature=estimate,
-            state=np.concatenate([o.state[0].numpy() for o in outputs])
-            if outputs
-            else np.zeros(0),
+            state=np.concatenate([o.state[0].numpy() for o in outputs]) if outputs else np.zeros(0),
         )
 
     def _network_outputs(

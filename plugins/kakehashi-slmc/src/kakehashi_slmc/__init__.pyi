@@ -1,0 +1,13 @@
+from .distance_shells import DistanceShells as DistanceShells
+from .distance_shells import distance_shells as distance_shells
+from .heat_bath import PairSweeps as PairSweeps
+from .lattices import Lattice as Lattice
+from .lattices import lattice as lattice
+from .lattices import lattice_of as lattice_of
+from .linear_model import LinearModel as LinearModel
+from .self_learning import Nested as Nested
+from .self_learning import SelfLearning as SelfLearning
+from .spin_fermion import SpinFermion as SpinFermion
+from .spin_kernels import SphereHMC as SphereHMC
+from .spin_kernels import SpinMetropolis as SpinMetropolis
+from .unit_vectors import random_spins as random_spins

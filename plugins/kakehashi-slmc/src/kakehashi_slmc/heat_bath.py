@@ -1,0 +1,150 @@
+"""Heat bath and overrelaxation of spins with pair couplings, compiled.
+
+For log W_eff = sum over bonds of M_ij S_i . S_j the spin S_i feels the field H_i = sum_j M_ij S_j, and its
+distribution, all others fixed, is that of von Mises and Fisher, exp(H_i . S_i).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+FloatArray = npt.NDArray[np.float64]
+
+SMALL_FIELD = 1e-6
+"""Below this the distribution is uniform to rounding."""
+
+
+class PairSweeps:
+    """Reversible sequences of sweeps over all spins, for many chains at once.
+
+    A coin decides between heat bath first and overrelaxation first, and every sweep visits the sites in an
+    order drawn anew, so that the sequence is reversible. Order and coin are shared by all chains.
+
+    Args:
+        couplings: M, symmetric with zero diagonal, (n_sites, n_sites).
+        n_sweeps: Pairs of one heat-bath and one overrelaxation sweep.
+    """
+
+    def __init__(self, couplings: FloatArray, *, n_sweeps: int = 2) -> None:
+        self._couplings = np.ascontiguousarray(couplings, dtype=np.float64)
+        self._n_sweeps = n_sweeps
+
+    def __call__(
+        self,
+        spins: FloatArray,
+        rng: np.random.Generator,
+        sites: npt.NDArray[np.int64] | None = None,
+    ) -> FloatArray:
+        """Return new spins, (n_chains, n_sites, 3).
+
+        Args:
+            spins: (n_chains, n_sites, 3); stay as they are.
+            rng: For orders, coin and new directions.
+            sites: Which sites may move, chosen independently of the spins; None for all.
+        """
+        moved = np.array(spins, dtype=np.float64, order="C")
+        n_chains, n_sites, _ = moved.shape
+        free = np.arange(n_sites) if sites is None else sites
+        heat_first = rng.random() < 0.5
+        for _ in range(self._n_sweeps):
+            for heat in (heat_first, not heat_first):
+                order = rng.permutation(free)
+                if heat:
+                    # 1 - u is in (0, 1].
+                    numbers = 1.0 - rng.random((n_chains, len(order), 2))
+                    _heat_bath(moved, self._couplings, order, numbers)
+                else:
+                    _overrelax(moved, self._couplings, order)
+        return moved
+
+
+def heat_bath_cosines(strength: FloatArray, uniform: FloatArray) -> FloatArray:
+    """Return cosines between spin and field from uniform numbers in (0, 1], the same shape.
+
+    Args:
+        strength: |H|.
+        uniform: Random numbers.
+
+    Source:
+        Inversion of the cumulative distribution of exp(|H| w) on [-1, 1].
+    """
+    flat = np.column_stack([np.ravel(strength), np.ravel(uniform)])
+    return np.array([_cosine(k, u) for k, u in flat]).reshape(np.shape(strength))
+
+
+def _compiled(function: Any) -> Any:
+    return njit(cache=True)(function)
+
+
+@_compiled
+def _cosine(strength: float, uniform: float) -> float:
+    if strength < SMALL_FIELD:
+        return 2.0 * uniform - 1.0
+    w = 1.0 + math.log1p((1.0 - uniform) * math.expm1(-2.0 * strength)) / strength
+    return min(1.0, max(-1.0, w))
+
+
+@_compiled
+def _field(
+    spins: FloatArray, couplings: FloatArray, chain: int, site: int
+) -> tuple[float, float, float]:
+    x = y = z = 0.0
+    for j in range(couplings.shape[0]):
+        m = couplings[site, j]
+        x += m * spins[chain, j, 0]
+        y += m * spins[chain, j, 1]
+        z += m * spins[chain, j, 2]
+    return x, y, z
+
+
+@_compiled
+def _heat_bath(
+    spins: FloatArray, couplings: FloatArray, order: npt.NDArray[np.int64], numbers: FloatArray
+) -> None:
+    for chain in range(spins.shape[0]):
+        for k in range(len(order)):
+            site = order[k]
+            hx, hy, hz = _field(spins, couplings, chain, site)
+            strength = math.sqrt(hx * hx + hy * hy + hz * hz)
+            if strength > 0.0:
+                hx, hy, hz = hx / strength, hy / strength, hz / strength
+            else:
+                hx, hy, hz = 0.0, 0.0, 1.0
+            w = _cosine(strength, numbers[chain, k, 0])
+            radius = math.sqrt(max(0.0, 1.0 - w * w))
+            angle = 2.0 * math.pi * numbers[chain, k, 1]
+            # Two directions perpendicular to the field; the sign keeps the construction stable.
+            sign = 1.0 if hz >= 0.0 else -1.0
+            a = -1.0 / (sign + hz)
+            b = hx * hy * a
+            c, s = radius * math.cos(angle), radius * math.sin(angle)
+            x = w * hx + c * (1.0 + sign * hx * hx * a) + s * b
+            y = w * hy + c * sign * b + s * (sign + hy * hy * a)
+            z = w * hz - c * sign * hx - s * hy
+            length = math.sqrt(x * x + y * y + z * z)
+            spins[chain, site, 0] = x / length
+            spins[chain, site, 1] = y / length
+            spins[chain, site, 2] = z / length
+
+
+@_compiled
+def _overrelax(spins: FloatArray, couplings: FloatArray, order: npt.NDArray[np.int64]) -> None:
+    for chain in range(spins.shape[0]):
+        for k in range(len(order)):
+            site = order[k]
+            hx, hy, hz = _field(spins, couplings, chain, site)
+            square = hx * hx + hy * hy + hz * hz
+            if square == 0.0:
+                continue
+            sx, sy, sz = spins[chain, site, 0], spins[chain, site, 1], spins[chain, site, 2]
+            factor = 2.0 * (sx * hx + sy * hy + sz * hz) / square
+            x, y, z = factor * hx - sx, factor * hy - sy, factor * hz - sz
+            length = math.sqrt(x * x + y * y + z * z)
+            spins[chain, site, 0] = x / length
+            spins[chain, site, 1] = y / length
+            spins[chain, site, 2] = z / length

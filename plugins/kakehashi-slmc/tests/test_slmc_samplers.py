@@ -1,0 +1,208 @@
+"""Heat bath, overrelaxation, hybrid Monte Carlo, self-learning: distributions and detailed balance."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from kakehashi_core.chains import autocorrelation, run_chains
+from kakehashi_core.errors import InvalidInputError
+from kakehashi_slmc.distance_shells import distance_shells
+from kakehashi_slmc.heat_bath import PairSweeps, heat_bath_cosines
+from kakehashi_slmc.lattices import lattice
+from kakehashi_slmc.linear_model import LinearModel, shell_features
+from kakehashi_slmc.self_learning import Nested, SelfLearning
+from kakehashi_slmc.spin_fermion import SpinFermion
+from kakehashi_slmc.spin_kernels import SphereHMC, SpinMetropolis, trajectory
+from kakehashi_slmc.unit_vectors import random_rotations, random_spins, tangential
+
+DIMER = SpinFermion.from_matrix(
+    [[0.0, -1.0], [-1.0, 0.0]], 3.0, temperature=0.2, chemical_potential=0.5
+)
+BOND = np.array([[0.0, 1.0], [1.0, 0.0]])
+
+
+def pair_weight(coupling):
+    return lambda spins: coupling * np.einsum("ba,ba->b", spins[:, 0], spins[:, 1])
+
+
+KERNELS = {
+    "metropolis": lambda: SpinMetropolis(DIMER),
+    "hmc": lambda: SphereHMC(DIMER, n_steps=4),
+    "self-learning": lambda: SelfLearning(
+        DIMER, pair_weight(-2.0), PairSweeps(-2.0 * BOND, n_sweeps=1)
+    ),
+    "wrong model": lambda: SelfLearning(
+        DIMER, pair_weight(1.0), PairSweeps(1.0 * BOND, n_sweeps=1)
+    ),
+    "nested": lambda: SelfLearning(
+        DIMER,
+        pair_weight(-2.5),
+        Nested(pair_weight(-2.5), pair_weight(-1.0), PairSweeps(-1.0 * BOND, n_sweeps=1), times=3),
+    ),
+}
+
+
+def exact_histogram(edges):
+    """Return the probability of each bin of x = S_1 . S_2, by quadrature of the closed form."""
+    probabilities = []
+    for low, high in itertools.pairwise(edges):
+        x, w = np.polynomial.legendre.leggauss(30)
+        x = 0.5 * (high - low) * x + 0.5 * (high + low)
+        spins = np.zeros((30, 2, 3))
+        spins[:, 0, 2] = 1.0
+        spins[:, 1] = np.stack([np.sqrt(1 - x**2), 0 * x, x], axis=1)
+        probabilities.append(0.5 * (high - low) * (w * np.exp(DIMER(spins) - 20.0)).sum())
+    return np.array(probabilities) / np.sum(probabilities)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_distribution_of_a_dimer(name):
+    """Oracle: quadrature; chi-square with the effective number of samples, seed fixed beforehand."""
+    run = run_chains(
+        KERNELS[name](),
+        random_spins(np.random.default_rng(1), 200, 2),
+        observables={"x": lambda s: np.einsum("ba,ba->b", s.positions[:, 0], s.positions[:, 1])},
+        n_measurements=150,
+        warmup=50,
+        seed=11,
+    )
+    x = run.series["x"]
+    assert abs(run.estimate("x").z_score(-0.354262343)) < 4
+    edges = np.linspace(-1.0, 1.0, 11)
+    counts, _ = np.histogram(x, edges)
+    effective = autocorrelation(x).n_effective
+    expected = effective * exact_histogram(edges)
+    statistic = ((counts * effective / x.size - expected) ** 2 / expected).sum()
+    assert chi2.sf(statistic, len(expected) - 1) > 1e-4
+    if name == "wrong model":
+        assert run.acceptance.mean() < 0.6
+
+
+def test_a_wrong_model_only_lowers_the_acceptance():
+    """Oracle: the exact model, which is always accepted."""
+    spins = random_spins(np.random.default_rng(0), 400, 2)
+    rng = np.random.default_rng(1)
+
+    def acceptance(coupling):
+        kernel = SelfLearning(pair_weight(-2.0), pair_weight(coupling), PairSweeps(coupling * BOND))
+        step = kernel.step(kernel.start(spins), rng)
+        return step.accepted[step.moved].mean()
+
+    assert acceptance(-2.0) == 1.0
+    assert acceptance(-1.0) > acceptance(2.0)
+
+
+@pytest.mark.parametrize("strength", [0.0, 1e-8, 1e-3, 1.0, 30.0, 1e3])
+def test_cosines_of_the_heat_bath(strength):
+    """Oracle: coth(k) - 1 / k, by integrating the inverse over its uniform number."""
+    u, w = np.polynomial.legendre.leggauss(400)
+    u, w = 0.5 * (u + 1), 0.5 * w
+    expected = 1 / np.tanh(strength) - 1 / strength if strength > 1e-4 else strength / 3
+    mean = float((w * heat_bath_cosines(np.full(400, strength), u)).sum())
+    assert mean == pytest.approx(expected, abs=2e-5)
+    edge = heat_bath_cosines(np.full(2, strength), np.array([1e-300, 1.0]))
+    assert np.isfinite(edge).all()
+    assert np.abs(edge).max() <= 1.0
+
+
+def test_sweeps_keep_lengths_and_sample_the_pair_model():
+    """Oracle: <S_1 . S_2> = coth(g) - 1 / g of one bond; energies that overrelaxation keeps."""
+    spins = random_spins(np.random.default_rng(2), 20_000, 2)
+    sweeps = PairSweeps(1.5 * BOND, n_sweeps=3)
+    moved = sweeps(spins, np.random.default_rng(3))
+    assert np.linalg.norm(moved, axis=-1) == pytest.approx(np.ones((20_000, 2)))
+    x = np.einsum("ba,ba->b", moved[:, 0], moved[:, 1])
+    assert x.mean() == pytest.approx(1 / np.tanh(1.5) - 1 / 1.5, abs=4 * x.std() / 141)
+    for axis in range(3):  # every direction alike
+        assert abs(moved[:, :, axis].mean()) < 0.02
+    part = sweeps(spins, np.random.default_rng(3), sites=np.array([1]))
+    assert np.array_equal(part[:, 0], spins[:, 0])
+    assert (part[:, 1] != spins[:, 1]).any()
+
+
+def test_sweeps_are_reversible_and_a_fixed_order_is_not():
+    """Oracle: transitions between two halves of a ring of three, there and back.
+
+    The statistic is odd under time reversal, so its mean vanishes for reversible sequences. Control: one site
+    after the other in a fixed order.
+    """
+    couplings = np.array([[0, 2.0, 0.5], [2.0, 0, 1.0], [0.5, 1.0, 0]])
+    n = 60_000
+    rng = np.random.default_rng(4)
+    spins = random_spins(rng, n, 3)
+    for _ in range(30):
+        spins = PairSweeps(couplings)(spins, rng)
+
+    def oddness(before, after):
+        a = np.einsum("ba,ba->b", before[:, 0], before[:, 1])
+        b = np.einsum("ba,ba->b", after[:, 1], after[:, 2])
+        c = np.einsum("ba,ba->b", after[:, 0], after[:, 1])
+        d = np.einsum("ba,ba->b", before[:, 1], before[:, 2])
+        odd = a * b - c * d
+        return abs(odd.mean()) / (odd.std() / np.sqrt(n))
+
+    # Order and coin are shared by all chains: groups of chains draw their own.
+    after = np.concatenate(
+        [
+            PairSweeps(couplings, n_sweeps=1)(part, np.random.default_rng(seed))
+            for seed, part in enumerate(np.split(spins, 600))
+        ]
+    )
+    assert oddness(spins, after) < 5
+    fixed = spins.copy()
+    for site in (0, 1, 2):
+        fixed = PairSweeps(couplings, n_sweeps=1)(fixed, rng, sites=np.array([site]))
+    assert oddness(spins, fixed) > 6
+
+
+def test_trajectories_are_reversible_and_of_second_order():
+    """Oracle: the way back with reversed momenta; energy errors of two step sizes."""
+    model = SpinFermion.from_matrix(lattice("square", (2, 3)).hopping, 1.0, temperature=0.2)
+    rng = np.random.default_rng(5)
+    spins = random_spins(rng, 4, 6)
+    momenta = tangential(rng.normal(size=spins.shape), spins)
+    there = trajectory(model, spins, momenta, step_size=0.2, n_steps=8)
+    back = trajectory(model, there[0], -there[1], step_size=0.2, n_steps=8)
+    assert back[0] == pytest.approx(spins, abs=1e-11)
+    assert back[1] == pytest.approx(-momenta, abs=1e-11)
+
+    def error(size, n):
+        _, p, value = trajectory(model, spins, momenta, step_size=size, n_steps=n)
+        return np.abs(0.5 * (p**2 - momenta**2).sum(axis=(1, 2)) - (value - model(spins))).mean()
+
+    assert error(0.05, 16) / error(0.025, 32) == pytest.approx(4.0, rel=0.15)
+
+
+def test_linear_models():
+    """Oracle: couplings that made the weights; gradient by differences; symmetries to rounding."""
+    found = lattice("square", (4, 4))
+    shells = distance_shells(found.positions, found.cell)
+    rng = np.random.default_rng(6)
+    spins = random_spins(rng, 60, 16)
+    truth = LinearModel(
+        shells=shells, constant=3.0, coefficients=np.array([1.0, -0.5, 0.2, 0.1, 0.05])
+    )
+    fitted = LinearModel.fit(shells, spins, truth(spins))
+    assert fitted.coefficients == pytest.approx(truth.coefficients, abs=1e-10)
+    assert fitted.constant == pytest.approx(3.0)
+    few = LinearModel.fit(shells, spins, truth(spins), n_shells=2)
+    assert few.coefficients.shape == (2,)
+    assert few(spins) == pytest.approx(
+        few.constant + shell_features(shells, spins, n_shells=2) @ few.coefficients
+    )
+    value, gradient = truth.value_and_gradient(spins)
+    step = np.zeros_like(spins)
+    step[:, 5, 1] = 1e-6
+    difference = (truth(spins + step) - truth(spins - step)) / 2e-6
+    assert gradient[:, 5, 1] == pytest.approx(difference, rel=1e-6)
+    assert value == pytest.approx(truth(spins))
+    turned = np.einsum("bij,bnj->bni", random_rotations(rng, 60), spins)
+    assert truth(turned) == pytest.approx(truth(spins), abs=1e-12)
+    moved = spins.reshape(60, 4, 4, 3)[:, [1, 2, 3, 0]].reshape(60, 16, 3)
+    assert truth(moved) == pytest.approx(truth(spins), abs=1e-12)
+    with pytest.raises(InvalidInputError, match="5 samples cannot fix 6"):
+        LinearModel.fit(shells, spins[:5], truth(spins[:5]))
