@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from kakehashi_botan.annotation import annotate
+from kakehashi_botan.figures import empty_figure
 from kakehashi_botan.propensity_calculator import (
     PropensityCalculator,
     TemperaturePropensityCalculator,
 )
-from kakehashi_core.errors import InvalidInputError, UnsupportedError, unknown_name
+from kakehashi_core.errors import InvalidInputError, unknown_name
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -69,12 +70,6 @@ def propensity_figure(atoms: Atoms, *, slice_width: float = 2.0) -> Figure:
     Raises:
         UnsupportedError: If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UnsupportedError(
-            "pictures need matplotlib: pip install 'kakehashi-botan[map]'"
-        ) from error
     fractional = atoms.get_scaled_positions(wrap=True)
     height = atoms.get_volume() / np.linalg.norm(np.cross(atoms.cell[0], atoms.cell[1]))
     shown = np.abs(fractional[:, 2] - 0.5) * height < 0.5 * slice_width
@@ -82,7 +77,7 @@ def propensity_figure(atoms: Atoms, *, slice_width: float = 2.0) -> Figure:
     flat[:, 2] = 0.0
     x, y, _ = (flat @ atoms.cell.array).T
     values = atoms.arrays["propensity"][shown]
-    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    figure = empty_figure(6.4, 5.6)
     axes = figure.add_subplot()
     large = atoms.numbers[shown] == np.bincount(atoms.numbers).argmax()
     dots = axes.scatter(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from kakehashi_core.errors import InvalidInputError, UnsupportedError
+from kakehashi_botan.figures import empty_figure
+from kakehashi_core.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,15 +81,9 @@ def heat_map(states: npt.ArrayLike, temperatures: npt.ArrayLike) -> Figure:
     Raises:
         UnsupportedError: If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UnsupportedError(
-            "pictures need matplotlib: pip install 'kakehashi-botan[map]'"
-        ) from error
     t = np.asarray(temperatures, dtype=float)
     order = np.argsort(t, kind="stable")
-    figure = Figure(figsize=(5.6, 4.8), layout="constrained")
+    figure = empty_figure(5.6, 4.8)
     axes = figure.add_subplot()
     image = axes.imshow(latent_distances(np.asarray(states, dtype=float)[order]), cmap="viridis")
     levels, counts = np.unique(t, return_counts=True)
