@@ -1,5 +1,9 @@
+from .attention_model import EquivariantAttention as EquivariantAttention
 from .distance_shells import DistanceShells as DistanceShells
 from .distance_shells import distance_shells as distance_shells
+from .effective_training import TrainingSample as TrainingSample
+from .effective_training import train_attention as train_attention
+from .four_spin_model import FourSpinModel as FourSpinModel
 from .heat_bath import PairSweeps as PairSweeps
 from .lattices import Lattice as Lattice
 from .lattices import lattice as lattice
@@ -10,4 +14,7 @@ from .self_learning import SelfLearning as SelfLearning
 from .spin_fermion import SpinFermion as SpinFermion
 from .spin_kernels import SphereHMC as SphereHMC
 from .spin_kernels import SpinMetropolis as SpinMetropolis
+from .spin_observables import magnetization as magnetization
+from .spin_observables import shell_correlations as shell_correlations
+from .spin_observables import spin_structure_factor as spin_structure_factor
 from .unit_vectors import random_spins as random_spins
