@@ -201,12 +201,14 @@ def test_stability_of_stretched_hydrogen() -> None:
     assert restricted[2.0].e_tot - energy > 1e-2
 
 
-@pytest.mark.parametrize("name", ["H2O", "NH2"])
-def test_forces_of_the_calculator(name: str) -> None:
+@pytest.mark.parametrize(
+    ("xc", "name"), [(NAME, "H2O"), (NAME, "NH2"), ("kh-nra", "H2O"), ("nn-nra", "NH2")]
+)
+def test_forces_of_the_calculator(xc: str, name: str) -> None:
     """Oracle: five-point differences of the calculator's energies. Control: a force that is not zero."""
     atoms = molecule(name)
     atoms.rattle(0.05, seed=3)
-    calc = calculator("pyscf", xc=NAME, basis="sto-3g", conv_tol=1e-10)
+    calc = calculator("pyscf", xc=xc, basis="sto-3g", conv_tol=1e-10)
     scale = units.Hartree / units.Bohr
     check_forces(
         calc, atoms, n_directions=1, step=1e-3 * units.Bohr, allowed=GRADIENT_TOLERANCE * scale

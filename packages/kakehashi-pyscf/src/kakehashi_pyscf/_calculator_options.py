@@ -46,7 +46,8 @@ def check_options(parameters: Mapping[str, Any], *, methods: Collection[str]) ->
             f"option 'xc' is {parameters['xc']!r}; it must be the name of a functional such as "
             "'pbe'. 'kakehashi list' shows the neural ones."
         )
-    REGISTRY_LIBRARY.xc_type(parameters["xc"])
+    if not REGISTRY_LIBRARY.is_ours(parameters["xc"]):
+        REGISTRY_LIBRARY.xc_type(parameters["xc"])  # libxc knows it, or an error says what is known
     check_names("basis", parameters["basis"])
     for option in ("ecp", "auxbasis"):
         if parameters[option] is not None:

@@ -52,7 +52,10 @@ def check_results(calculator: Calculator, atoms: Atoms) -> None:
             f"{name} has shape {value.shape}; ASE expects {shape}"
             + (" in Voigt order" if name == "stress" else ""),
         )
-        require(value.dtype == np.float64, f"{name} is {value.dtype}; float64 is expected")
+        indices = name not in {*_WHOLE, *_PER_ATOM} and value.dtype == np.int64
+        require(
+            value.dtype == np.float64 or indices, f"{name} is {value.dtype}; float64 is expected"
+        )
         require(np.isfinite(value).all(), f"{name} is not finite")
     energy = property_of(calculator, "energy", atoms)
     for part in ("energies",):
@@ -224,7 +227,7 @@ def check_batch(
     structures = [displaced(atoms, seed=k) for k, atoms in enumerate(samples)]
     for atoms in samples:
         alone = bare(atoms)[:1]
-        if not outcome(lambda a=alone: fresh(calculator).get_property("energy", a))[0]:
+        if not outcome(lambda a=alone: _all_of(fresh(calculator), a))[0]:
             structures.insert(1, alone)
             break
     structures.append(displaced(samples[0], seed=23))
@@ -254,6 +257,10 @@ def check_batch(
                 f"{name} of structure {k} ({len(atoms)} atoms) differs by {error:.1e} between compute and "
                 f"alone, allowed {bound:.0e}",
             )
+
+
+def _all_of(calculator: Calculator, atoms: Atoms) -> list[object]:
+    return [calculator.get_property(name, atoms) for name in offered(calculator, atoms)]
 
 
 def check_matches_spec(calculator: Calculator, spec: CalculatorSpec) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import math
+import json
+from pathlib import Path
 
 from kakehashi_core.specs import API_VERSION, CalculatorSpec, Citation, CommandSpec, Domain
 
@@ -106,18 +106,10 @@ SAMPLES = (
 )
 
 
-def _crowd() -> dict[str, object]:
-    """Return 343 particles at density 1.2: a box that is high enough for what the networks see."""
-    n, spacing = 7, 0.94104
-    positions = [
-        [
-            spacing * (cell[axis] + 0.5) + 0.06 * math.sin(7.0 * number + 2.0 * axis)
-            for axis in range(3)
-        ]
-        for number, cell in enumerate(itertools.product(range(n), repeat=3))
-    ]
-    symbols = ["Ne" if number % 5 == 2 else "Ar" for number in range(n**3)]
-    return _sample(symbols, positions, [n * spacing] * 3)
+def _liquid() -> dict[str, object]:
+    """Return 320 particles like those of the training; training/conformance_sample.py made them."""
+    stored = json.loads((Path(__file__).parent / "examples" / "sample.json").read_text())
+    return _sample(**stored)
 
 
 def ka_lj() -> CalculatorSpec:
@@ -148,6 +140,8 @@ LEARNED_UNITS = {
     "propensity": "sigma_AA",
     "propensity_std": "sigma_AA",
     "bond_change": "sigma_AA",
+    "bond_index": "numbers of two atoms",
+    "out_of_domain": "0 or 1",
     "temperature_estimate": "epsilon_AA/k_B",
 }
 LEARNED_PROPERTIES = (
@@ -198,11 +192,14 @@ def _learned(
         citation=citation,
         code_license="MIT",
         weights_license="MIT",
+        checkpoint="weights/botan-ts-is.safetensors"
+        if name == "botan"
+        else f"weights/{name}.safetensors",
         domain=Domain(elements=("Ar", "Ne"), note=domain),
         units=LEARNED_UNITS,
         devices=("cpu", "cuda"),
         dtypes=("float64",),
-        samples=(_crowd(),),
+        samples=(_liquid(),),
         implemented_properties=(*LEARNED_PROPERTIES, *more),
         smooth_derivatives=0,
     )

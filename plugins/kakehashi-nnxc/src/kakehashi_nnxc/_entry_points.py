@@ -24,6 +24,26 @@ PAPER = Citation(
 }""",
 )
 
+FLAGSHIP = Citation(
+    text=(
+        f"{PAPER.text}; J. W. Furness, A. D. Kaplan, J. Ning, J. P. Perdew, J. Sun, Accurate and numerically "
+        "efficient r2SCAN meta-generalized gradient approximation, J. Phys. Chem. Lett. 11, 8208 (2020)"
+    ),
+    doi=PAPER.doi,
+    bibtex=PAPER.bibtex
+    + """
+@article{furness2020accurate,
+  author  = {Furness, James W. and Kaplan, Aaron D. and Ning, Jinliang and Perdew, John P. and Sun, Jianwei},
+  title   = {Accurate and Numerically Efficient {r2SCAN} Meta-Generalized Gradient Approximation},
+  journal = {The Journal of Physical Chemistry Letters},
+  volume  = {11},
+  pages   = {8208},
+  year    = {2020},
+  doi     = {10.1021/acs.jpclett.0c02405}
+}""",
+)
+"""Of functionals that bend r2SCAN."""
+
 UNITS = {"energy_density": "hartree/bohr^3", "variables": "Hartree atomic units"}
 
 TRAINED_ELEMENTS = ("H", "Li", "Be", "B", "C", "N", "O", "F", "Na", "Al", "Si", "P", "S", "Cl")
@@ -62,7 +82,9 @@ def nn_nra() -> XCSpec:
 
 def kh_mgga() -> XCSpec:
     """Describe the constrained flagship: r2SCAN bent by two bounded networks."""
-    return _functional("kh-mgga", "MGGA", "constrained neural meta-GGA on r2SCAN", FLAGSHIP_DOMAIN)
+    return _functional(
+        "kh-mgga", "MGGA", "constrained neural meta-GGA on r2SCAN", FLAGSHIP_DOMAIN, FLAGSHIP
+    )
 
 
 def kh_nra() -> XCSpec:
@@ -72,18 +94,23 @@ def kh_nra() -> XCSpec:
         "NONLOCAL",
         "constrained neural meta-GGA with a near-region channel",
         FLAGSHIP_DOMAIN,
+        FLAGSHIP,
     )
 
 
 def _functional(
-    name: str, family: XCFamily, summary: str, domain: Domain = PUBLISHED_DOMAIN
+    name: str,
+    family: XCFamily,
+    summary: str,
+    domain: Domain = PUBLISHED_DOMAIN,
+    citation: Citation = PAPER,
 ) -> XCSpec:
     return XCSpec(
         name=name,
         api_version=1,
         factory=f"kakehashi_nnxc.functionals:{name.replace('-', '_')}",
         summary=summary,
-        citation=PAPER,
+        citation=citation,
         code_license="MIT",
         weights_license="MIT",
         domain=domain,

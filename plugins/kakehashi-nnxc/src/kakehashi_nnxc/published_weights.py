@@ -54,7 +54,8 @@ def load_published(
             known = ", ".join(file for file, _ in PUBLISHED.values())
             raise CheckpointError(
                 f"{path.name} (SHA-256 {digest[:16]}...) is none of the published files {known}; if you "
-                "made it yourself with the published code, name its rung: family='MGGA'"
+                "made it yourself with the published code, say what it reads: family='LDA', 'GGA', 'MGGA' or "
+                "'NONLOCAL'"
             )
         family = PUBLISHED[digest][1]
     parameters = import_state_dict(

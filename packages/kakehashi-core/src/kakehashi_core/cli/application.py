@@ -140,7 +140,7 @@ def demo_command(
 
 @app.command("bench", context_settings=CONTRIBUTED)
 def bench_command(arguments: ContributedArguments = None) -> None:
-    """Measure the speed of a model."""
+    """Measure speed, errors and other qualities of models."""
     from kakehashi_core.cli.contributed import run_contributed
 
     run_contributed("bench", arguments or [])

@@ -92,9 +92,15 @@ def _domain_text(domain: Domain) -> str:
     return "\n".join(f"{label}: {value}" for label, value in stated.items()) or "none stated"
 
 
+MOST_ITEMS = 40
+"""Longer lists, such as the positions of a sample, are counted."""
+
+
 def _readable(value: object) -> str:
     if isinstance(value, Mapping):
         return "\n".join(f"{key}: {_readable(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
+        if len(value) > MOST_ITEMS:
+            return f"{len(value)} items"
         return ", ".join(_readable(item) for item in value)
     return "" if value is None else str(value)

@@ -98,7 +98,7 @@ def bench_xc(
     settings = Settings(
         basis=basis, auxiliary_basis=auxiliary_basis, grid_level=grid_level, stability=stability
     )
-    with process_pool(workers) as executor:
+    with _interruptible(), process_pool(workers) as executor:
         runs = evaluate(
             reactions,
             functionals,
@@ -125,6 +125,16 @@ def bench_xc(
     save_plot(reactions, statistics, settings, output / f"{stem}.png")
     console.print(f"summary and plot: {output / stem}.json and .png", highlight=False, markup=False)
     return int(any(run.failures for run in runs))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Say on Ctrl-C that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; the same command goes on where it stopped")
+        raise
 
 
 @contextmanager
