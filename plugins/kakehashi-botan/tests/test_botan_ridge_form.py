@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -204,6 +206,13 @@ def test_a_linear_world_is_found_exactly():
     predicted = model.predict(unseen.features, unseen.configuration, unseen.types)
     assert predicted == pytest.approx(unseen.propensity, abs=1e-8)
     assert model.residual.max() < 1e-6
+    strange = dataclasses.replace(
+        samples[0], propensity=samples[0].propensity + 9.0, counts_for_mean=False
+    )
+    moments.add(strange)
+    again = RidgePropensity.fit(moments, kind="IS", n_levels=1, penalty=0.0)
+    assert again.means == pytest.approx(model.means)
+    assert again.weights / again.scale == pytest.approx(slopes, rel=1e-8)
 
 
 def test_residual_and_weights_of_noisy_samples():

@@ -25,6 +25,7 @@ class RidgeSample:
         types: Species, (n,).
         propensity: (n,), sigma_AA.
         weight: Relative to a configuration whose propensities are exact.
+        counts_for_mean: Whether the mean of the configuration is fitted to, too.
     """
 
     features: FloatArray
@@ -32,6 +33,7 @@ class RidgeSample:
     types: IntArray
     propensity: FloatArray
     weight: float = 1.0
+    counts_for_mean: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -130,7 +132,8 @@ class RidgeMoments:
             if chosen.any():
                 target = sample.propensity[chosen]
                 total.add(sample.features[chosen], target, sample.weight)
-                means.append((sample.configuration, float(target.mean()), sample.weight))
+                if sample.counts_for_mean:
+                    means.append((sample.configuration, float(target.mean()), sample.weight))
 
     @classmethod
     def of(cls, samples: Iterable[RidgeSample], *, n_species: int) -> Self:

@@ -283,6 +283,9 @@ def _ridge_sample(
         types=reading.types,
         propensity=sample.propensity,
         weight=weight,
+        # Read backwards, a run keeps its total energy, while velocities of an ensemble are drawn anew: at the
+        # ends, means follow the potential energy less than they do at starts.
+        counts_for_mean=sample.n_runs > 1,
     )
 
 
