@@ -1,3 +1,5 @@
+from .acceleration import AcceleratedKernel as AcceleratedKernel
+from .acceleration import accelerate as accelerate
 from .attention_model import EquivariantAttention as EquivariantAttention
 from .distance_shells import DistanceShells as DistanceShells
 from .distance_shells import distance_shells as distance_shells

@@ -77,6 +77,18 @@ def heat_bath_cosines(strength: FloatArray, uniform: FloatArray) -> FloatArray:
     return np.array([_cosine(k, u) for k, u in flat]).reshape(np.shape(strength))
 
 
+def heat_bath_directions(fields: FloatArray, numbers: FloatArray) -> FloatArray:
+    """Return unit vectors distributed as exp(H . S), (n, 3).
+
+    Args:
+        fields: H, (n, 3).
+        numbers: Uniform in (0, 1], (n, 2).
+    """
+    found = np.empty((len(fields), 3))
+    _draw_all(np.ascontiguousarray(fields), np.ascontiguousarray(numbers), found)
+    return found
+
+
 def _compiled(function: Any) -> Any:
     return njit(cache=True)(function)
 
@@ -103,6 +115,37 @@ def _field(
 
 
 @_compiled
+def _draw(
+    hx: float, hy: float, hz: float, uniform: float, turn: float
+) -> tuple[float, float, float]:
+    """Return a direction distributed as exp(H . S); the basis around H is that of Duff et al. (2017)."""
+    strength = math.sqrt(hx * hx + hy * hy + hz * hz)
+    if strength > 0.0:
+        hx, hy, hz = hx / strength, hy / strength, hz / strength
+    else:
+        hx, hy, hz = 0.0, 0.0, 1.0
+    w = _cosine(strength, uniform)
+    radius = math.sqrt(max(0.0, 1.0 - w * w))
+    angle = 2.0 * math.pi * turn
+    sign = 1.0 if hz >= 0.0 else -1.0
+    a = -1.0 / (sign + hz)
+    b = hx * hy * a
+    c, s = radius * math.cos(angle), radius * math.sin(angle)
+    x = w * hx + c * (1.0 + sign * hx * hx * a) + s * b
+    y = w * hy + c * sign * b + s * (sign + hy * hy * a)
+    z = w * hz - c * sign * hx - s * hy
+    length = math.sqrt(x * x + y * y + z * z)
+    return x / length, y / length, z / length
+
+
+@_compiled
+def _draw_all(fields: FloatArray, numbers: FloatArray, found: FloatArray) -> None:
+    for k in range(len(fields)):
+        x, y, z = _draw(fields[k, 0], fields[k, 1], fields[k, 2], numbers[k, 0], numbers[k, 1])
+        found[k, 0], found[k, 1], found[k, 2] = x, y, z
+
+
+@_compiled
 def _heat_bath(
     spins: FloatArray, couplings: FloatArray, order: npt.NDArray[np.int64], numbers: FloatArray
 ) -> None:
@@ -110,26 +153,10 @@ def _heat_bath(
         for k in range(len(order)):
             site = order[k]
             hx, hy, hz = _field(spins, couplings, chain, site)
-            strength = math.sqrt(hx * hx + hy * hy + hz * hz)
-            if strength > 0.0:
-                hx, hy, hz = hx / strength, hy / strength, hz / strength
-            else:
-                hx, hy, hz = 0.0, 0.0, 1.0
-            w = _cosine(strength, numbers[chain, k, 0])
-            radius = math.sqrt(max(0.0, 1.0 - w * w))
-            angle = 2.0 * math.pi * numbers[chain, k, 1]
-            # Two directions perpendicular to the field; the sign keeps the construction stable.
-            sign = 1.0 if hz >= 0.0 else -1.0
-            a = -1.0 / (sign + hz)
-            b = hx * hy * a
-            c, s = radius * math.cos(angle), radius * math.sin(angle)
-            x = w * hx + c * (1.0 + sign * hx * hx * a) + s * b
-            y = w * hy + c * sign * b + s * (sign + hy * hy * a)
-            z = w * hz - c * sign * hx - s * hy
-            length = math.sqrt(x * x + y * y + z * z)
-            spins[chain, site, 0] = x / length
-            spins[chain, site, 1] = y / length
-            spins[chain, site, 2] = z / length
+            x, y, z = _draw(hx, hy, hz, numbers[chain, k, 0], numbers[chain, k, 1])
+            spins[chain, site, 0] = x
+            spins[chain, site, 1] = y
+            spins[chain, site, 2] = z
 
 
 @_compiled
