@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("pyscf")
 pytest.importorskip("ase")
 
-from kakehashi_core.errors import CheckpointError, InvalidInputError, LockedError, UnknownNameError
+from kakehashi_core.errors import InvalidInputError, LockedError, UnknownNameError
 from kakehashi_core.files import directory_lock
 from kakehashi_core.results import ConvergenceReport, ConvergenceStage
 from kakehashi_nnxc.evaluation import (
@@ -360,7 +360,7 @@ def test_own_checkpoints_are_named_after_their_file(tmp_path):
         for f in (chosen, shipped)
     )
     assert own.energy == pytest.approx(other.energy, abs=1e-9)
-    with pytest.raises(CheckpointError, match="nowhere"):
+    with pytest.raises(InvalidInputError, match="nowhere"):
         evaluated_functional(str(tmp_path / "nowhere.safetensors"))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from kakehashi_core import registry
 from kakehashi_core.checkpoints import manifest_path, read_manifest, read_packaged_manifest
-from kakehashi_core.errors import unknown_name
+from kakehashi_core.errors import InvalidInputError, unknown_name
 from kakehashi_core.specs import Domain, PluginSpec
 from kakehashi_nnxc.evaluation.species_calculations import CHECKPOINT_ENDING, load_checkpointed
 from kakehashi_nnxc.reaction_sets import g2
@@ -69,7 +69,8 @@ def evaluated_functional(name: str) -> EvaluatedFunctional:
     Raises:
         UnknownNameError: If nobody knows the name; the closest ones are listed.
         PluginLoadError: If the plugin behind the name cannot be used.
-        CheckpointError: If its weight file is missing or damaged.
+        InvalidInputError: If it is the path of a checkpoint that is not there.
+        CheckpointError: If its weight file is damaged.
     """
     if name.endswith(CHECKPOINT_ENDING):
         return checkpoint_functional(name)
@@ -97,6 +98,7 @@ def published_functional(path: str | Path) -> EvaluatedFunctional:
         path: One of the files, or a folder with a file NNmGGA.
 
     Raises:
+        InvalidInputError: If there is no such file.
         CheckpointError: If it is not one of the published files.
     """
     from kakehashi_nnxc.published_weights import load_published
@@ -104,6 +106,7 @@ def published_functional(path: str | Path) -> EvaluatedFunctional:
     path = Path(path)
     if path.is_dir():
         path = path / PREFERRED_FILE
+    _check_exists(path)
     name = load_published(path).name
     data = path.read_bytes()
     return EvaluatedFunctional(
@@ -124,9 +127,11 @@ def checkpoint_functional(path: str | Path) -> EvaluatedFunctional:
         path: Checkpoint of the constrained or the four-layer form, with its manifest beside it.
 
     Raises:
-        CheckpointError: If it is missing, damaged, or of another form.
+        InvalidInputError: If there is no such file.
+        CheckpointError: If it is damaged, or of another form.
     """
     path = Path(path)
+    _check_exists(path)
     manifest = read_manifest(path)
     load_checkpointed(path)
     name = registry.normalize_name(path.name.removesuffix(CHECKPOINT_ENDING))
@@ -172,6 +177,11 @@ def _registered(name: str) -> EvaluatedFunctional:
         trained=trained_identities(manifest),
         domain=spec.domain,
     )
+
+
+def _check_exists(path: Path) -> None:
+    if not path.is_file():
+        raise InvalidInputError(f"there is no file {path}")
 
 
 def _identities(names: Iterable[str]) -> frozenset[str]:
