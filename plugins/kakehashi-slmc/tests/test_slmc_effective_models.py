@@ -16,9 +16,10 @@ from kakehashi_slmc.effective_training import (
     residual_variance,
     train_attention,
 )
-from kakehashi_slmc.four_spin_model import FourSpinModel, four_spin_features
 from kakehashi_slmc.lattices import lattice
 from kakehashi_slmc.linear_model import LinearModel
+from kakehashi_slmc.ridge_model import RidgeModel
+from kakehashi_slmc.spin_features import FourSpinFeatures
 from kakehashi_slmc.unit_vectors import random_rotations, random_spins
 
 SITES = lattice("square", (4, 4))
@@ -42,10 +43,10 @@ def network(n_layers: int = 2, seed: int = 1) -> EquivariantAttention:
 
 def models():
     rng = np.random.default_rng(3)
-    n = four_spin_features(SHELLS, SPINS[:1], n_fields=3).shape[1]
-    four = FourSpinModel(
-        shells=SHELLS,
-        n_fields=3,
+    features = FourSpinFeatures(SHELLS, 3)
+    n = features(SPINS[:1]).shape[1]
+    four = RidgeModel(
+        features=features,
         center=np.zeros(n),
         scale=np.ones(n),
         coefficients=rng.normal(size=n),
@@ -129,18 +130,17 @@ def test_four_spin_models_find_what_made_the_weights():
     truth = 1.0 + 0.7 * (bond**2).sum(axis=1)
     many = random_spins(np.random.default_rng(4), 400, 16)
     more = np.einsum("bia,bia->bi", many, np.matmul(SHELLS.adjacency(1), many))
-    found = FourSpinModel.fit(
-        SHELLS,
+    found = RidgeModel.fit(
+        FourSpinFeatures(SHELLS, 3),
         many,
         1.0 + 0.7 * (more**2).sum(axis=1),
-        n_fields=3,
         validation=(SPINS, truth),
     )
     assert found(SPINS) == pytest.approx(truth, abs=1e-2 * truth.std())
     six = lattice("square", (6, 6))
     nine = distance_shells(six.positions, six.cell)
     spins = random_spins(np.random.default_rng(5), 1, 36)
-    sizes = [four_spin_features(nine, spins, n_fields=n).shape[1] for n in (3, 4, 5)]
+    sizes = [FourSpinFeatures(nine, n)(spins).shape[1] for n in (3, 4, 5)]
     assert sizes == [24, 54, 114]
 
 

@@ -10,10 +10,12 @@ from scipy.stats import chi2
 
 from kakehashi_core.chains import autocorrelation, run_chains
 from kakehashi_core.errors import InvalidInputError
+from kakehashi_slmc.block_moves import BlockSweeps
 from kakehashi_slmc.distance_shells import distance_shells
 from kakehashi_slmc.heat_bath import PairSweeps, heat_bath_cosines
 from kakehashi_slmc.lattices import lattice
 from kakehashi_slmc.linear_model import LinearModel, shell_features
+from kakehashi_slmc.local_updates import LocalUpdates, fermi_poles, needed_poles
 from kakehashi_slmc.self_learning import Nested, SelfLearning
 from kakehashi_slmc.spin_fermion import SpinFermion
 from kakehashi_slmc.spin_kernels import SphereHMC, SpinMetropolis, trajectory
@@ -29,19 +31,29 @@ def pair_weight(coupling):
     return lambda spins: coupling * np.einsum("ba,ba->b", spins[:, 0], spins[:, 1])
 
 
+TWO = distance_shells([[0.0, 0, 0], [1.0, 0, 0]], np.zeros((3, 3)))
+
+
+class PairGradient:
+    """A pair weight with its gradient."""
+
+    def __init__(self, coupling):
+        self.coupling = coupling
+
+    def value_and_gradient(self, spins, /):
+        return pair_weight(self.coupling)(spins), self.coupling * spins[:, ::-1]
+
+
 KERNELS = {
     "metropolis": lambda: SpinMetropolis(DIMER),
     "hmc": lambda: SphereHMC(DIMER, n_steps=4),
-    "self-learning": lambda: SelfLearning(
-        DIMER, pair_weight(-2.0), PairSweeps(-2.0 * BOND, n_sweeps=1)
-    ),
-    "wrong model": lambda: SelfLearning(
-        DIMER, pair_weight(1.0), PairSweeps(1.0 * BOND, n_sweeps=1)
-    ),
+    "local updates": lambda: LocalUpdates(DIMER),
+    "self-learning hmc": lambda: SphereHMC(PairGradient(-2.0), n_steps=4, log_weight=DIMER),
+    "blocks": lambda: SelfLearning(DIMER, BlockSweeps(PairSweeps(-2.0 * BOND, n_sweeps=1), TWO, 1)),
+    "self-learning": lambda: SelfLearning(DIMER, PairSweeps(-2.0 * BOND, n_sweeps=1)),
+    "wrong model": lambda: SelfLearning(DIMER, PairSweeps(1.0 * BOND, n_sweeps=1)),
     "nested": lambda: SelfLearning(
-        DIMER,
-        pair_weight(-2.5),
-        Nested(pair_weight(-2.5), pair_weight(-1.0), PairSweeps(-1.0 * BOND, n_sweeps=1), times=3),
+        DIMER, Nested(pair_weight(-2.5), PairSweeps(-1.0 * BOND, n_sweeps=1), times=3)
     ),
 }
 
@@ -88,7 +100,7 @@ def test_a_wrong_model_only_lowers_the_acceptance():
     rng = np.random.default_rng(1)
 
     def acceptance(coupling):
-        kernel = SelfLearning(pair_weight(-2.0), pair_weight(coupling), PairSweeps(coupling * BOND))
+        kernel = SelfLearning(pair_weight(-2.0), PairSweeps(coupling * BOND))
         step = kernel.step(kernel.start(spins), rng)
         return step.accepted[step.moved].mean()
 
@@ -113,13 +125,14 @@ def test_sweeps_keep_lengths_and_sample_the_pair_model():
     """Oracle: <S_1 . S_2> = coth(g) - 1 / g of one bond; energies that overrelaxation keeps."""
     spins = random_spins(np.random.default_rng(2), 20_000, 2)
     sweeps = PairSweeps(1.5 * BOND, n_sweeps=3)
-    moved = sweeps(spins, np.random.default_rng(3))
+    moved, change = sweeps(spins, np.random.default_rng(3))
     assert np.linalg.norm(moved, axis=-1) == pytest.approx(np.ones((20_000, 2)))
     x = np.einsum("ba,ba->b", moved[:, 0], moved[:, 1])
+    assert change == pytest.approx(1.5 * (x - np.einsum("ba,ba->b", spins[:, 0], spins[:, 1])))
     assert x.mean() == pytest.approx(1 / np.tanh(1.5) - 1 / 1.5, abs=4 * x.std() / 141)
     for axis in range(3):  # every direction alike
         assert abs(moved[:, :, axis].mean()) < 0.02
-    part = sweeps(spins, np.random.default_rng(3), sites=np.array([1]))
+    part, _ = sweeps(spins, np.random.default_rng(3), sites=np.array([1]))
     assert np.array_equal(part[:, 0], spins[:, 0])
     assert (part[:, 1] != spins[:, 1]).any()
 
@@ -135,7 +148,7 @@ def test_sweeps_are_reversible_and_a_fixed_order_is_not():
     rng = np.random.default_rng(4)
     spins = random_spins(rng, n, 3)
     for _ in range(30):
-        spins = PairSweeps(couplings)(spins, rng)
+        spins = PairSweeps(couplings).sweep(spins, rng)
 
     def oddness(before, after):
         a = np.einsum("ba,ba->b", before[:, 0], before[:, 1])
@@ -148,14 +161,14 @@ def test_sweeps_are_reversible_and_a_fixed_order_is_not():
     # Order and coin are shared by all chains: groups of chains draw their own.
     after = np.concatenate(
         [
-            PairSweeps(couplings, n_sweeps=1)(part, np.random.default_rng(seed))
+            PairSweeps(couplings, n_sweeps=1).sweep(part, np.random.default_rng(seed))
             for seed, part in enumerate(np.split(spins, 600))
         ]
     )
     assert oddness(spins, after) < 5
     fixed = spins.copy()
     for site in (0, 1, 2):
-        fixed = PairSweeps(couplings, n_sweeps=1)(fixed, rng, sites=np.array([site]))
+        fixed = PairSweeps(couplings, n_sweeps=1).sweep(fixed, rng, sites=np.array([site]))
     assert oddness(spins, fixed) > 6
 
 
@@ -206,3 +219,55 @@ def test_linear_models():
     assert truth(moved) == pytest.approx(truth(spins), abs=1e-12)
     with pytest.raises(InvalidInputError, match="5 samples cannot fix 6"):
         LinearModel.fit(shells, spins[:5], truth(spins[:5]))
+
+
+def test_poles_of_the_fermi_function():
+    """Oracle: the Fermi function; the first poles are odd multiples of pi with weight 1."""
+    z, residues = fermi_poles(20)
+    assert z[:3] == pytest.approx(np.pi * np.array([1, 3, 5]), rel=1e-12)
+    assert residues[:3] == pytest.approx(np.ones(3), rel=1e-12)
+    n = needed_poles(96.0)
+    assert 12 < n <= 24
+    with pytest.raises(InvalidInputError, match="poles"):
+        needed_poles(1e6)
+
+
+def test_local_updates_know_the_change_of_the_weight():
+    """Oracle: diagonalization after every sweep, more moves than are collected; fewer poles are worse."""
+    model = SpinFermion.from_matrix(
+        lattice("triangular", (4, 5), t_prime=0.3).hopping,
+        np.linspace(0.5, 3.0, 20),
+        temperature=0.1,
+        chemical_potential=-0.7,
+    )
+    start = random_spins(np.random.default_rng(7), 2, 20)
+    drifts = []
+    for n_poles in (None, 6):
+        kernel = LocalUpdates(model, n_poles=n_poles, target_acceptance=None)
+        state, rng = kernel.start(start), np.random.default_rng(8)
+        for _ in range(3):
+            state = kernel.step(state, rng).state
+            assert kernel.site_acceptance > 0.5
+        assert state.log_weights == pytest.approx(model(state.positions), abs=1e-10)
+        drifts.append(kernel.drift)
+    assert drifts[0] < 1e-9 < 1e-6 < drifts[1]
+
+
+def test_blocks_leave_the_rest_alone():
+    """Oracle: which sites moved: one and its nearest neighbors."""
+    found = lattice("square", (4, 4))
+    shells = distance_shells(found.positions, found.cell)
+    spins = random_spins(np.random.default_rng(9), 3, 16)
+    couplings = 0.3 * (shells.labels == 1)
+    inner = BlockSweeps(PairSweeps(couplings), shells, 5)
+    moved, change = inner(spins, np.random.default_rng(10))
+    sites = np.flatnonzero((moved != spins).any(axis=(0, 2)))
+    assert len(sites) == 5
+    assert sorted((shells.labels[sites][:, sites] == 1).sum(axis=1)) == [1, 1, 1, 1, 4]
+
+    def weight(s):
+        return 0.5 * np.einsum("bia,ij,bja->b", s, couplings, s)
+
+    assert change == pytest.approx(weight(moved) - weight(spins))
+    with pytest.raises(InvalidInputError, match="17 sites"):
+        BlockSweeps(PairSweeps(couplings), shells, 17)

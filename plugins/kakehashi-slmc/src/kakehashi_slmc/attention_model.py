@@ -17,6 +17,7 @@ Source:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,6 +130,25 @@ class EquivariantAttention(torch.nn.Module):
             larger.coefficients.copy_(self.coefficients)
             larger.constant.copy_(self.constant)
         return larger
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """Return the weights as NumPy arrays; their shapes are the settings."""
+        return {name: p.detach().numpy().copy() for name, p in self.named_parameters()}
+
+    @classmethod
+    def from_arrays(
+        cls, shells: DistanceShells, arrays: Mapping[str, FloatArray]
+    ) -> EquivariantAttention:
+        """Return the network with these weights."""
+        n_layers, _, n_shells = np.shape(arrays["layers"])
+        settings = AttentionSettings(
+            n_layers=n_layers, n_shells=n_shells, n_head=len(arrays["coefficients"])
+        )
+        network = cls(shells, settings, seed=0)
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                parameter.copy_(torch.as_tensor(np.asarray(arrays[name])))
+        return network
 
     def log_weight(self, spins: FloatArray) -> FloatArray:
         """Return log W_eff from and to NumPy, (n_chains,)."""

@@ -39,14 +39,24 @@ class PairSweeps:
         spins: FloatArray,
         rng: np.random.Generator,
         sites: npt.NDArray[np.int64] | None = None,
-    ) -> FloatArray:
-        """Return new spins, (n_chains, n_sites, 3).
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return new spins, (n_chains, n_sites, 3), and the change of log W_eff, (n_chains,).
 
         Args:
             spins: (n_chains, n_sites, 3); stay as they are.
             rng: For orders, coin and new directions.
             sites: Which sites may move, chosen independently of the spins; None for all.
         """
+        moved = self.sweep(spins, rng, sites)
+        return moved, self._pair_sum(moved) - self._pair_sum(spins)
+
+    def sweep(
+        self,
+        spins: FloatArray,
+        rng: np.random.Generator,
+        sites: npt.NDArray[np.int64] | None = None,
+    ) -> FloatArray:
+        """Return new spins alone, (n_chains, n_sites, 3); arguments as of a call."""
         moved = np.array(spins, dtype=np.float64, order="C")
         n_chains, n_sites, _ = moved.shape
         free = np.arange(n_sites) if sites is None else sites
@@ -61,6 +71,9 @@ class PairSweeps:
                 else:
                     _overrelax(moved, self._couplings, order)
         return moved
+
+    def _pair_sum(self, spins: FloatArray) -> FloatArray:
+        return np.asarray(0.5 * np.einsum("bia,bia->b", spins, np.matmul(self._couplings, spins)))
 
 
 def heat_bath_cosines(strength: FloatArray, uniform: FloatArray) -> FloatArray:

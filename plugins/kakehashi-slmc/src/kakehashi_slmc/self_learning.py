@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,19 @@ from kakehashi_core.chains import ChainState, Kernel, LogWeight, Step
 from kakehashi_core.chains.kernels import accept, checked_log_weights, chosen, differ
 
 FloatArray = npt.NDArray[np.float64]
-Inner = Callable[[FloatArray, np.random.Generator], FloatArray]
-"""Spins to new spins; reversible with respect to an effective weight, with choices that ignore the spins."""
+
+
+class Inner(Protocol):
+    """Moves that an effective weight makes."""
+
+    def __call__(
+        self, spins: FloatArray, rng: np.random.Generator, /
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return new spins, and log W_eff(S') - log W_eff(S), (n_chains,).
+
+        The moves must be reversible with respect to W_eff, with choices that ignore the spins; that they
+        leave it stationary is not enough.
+        """
 
 
 class SelfLearning(Kernel):
@@ -23,15 +34,14 @@ class SelfLearning(Kernel):
 
     Args:
         log_weight: Exact.
-        effective: Effective log-weight, a deterministic function.
-        inner: Moves that are reversible with respect to the effective weight; being stationary is not enough.
+        inner: Moves that are reversible with respect to an effective weight.
 
     Source:
         J. Liu, H. Shen, Y. Qi, Z. Y. Meng, L. Fu, Phys. Rev. B 95, 241104 (2017).
     """
 
-    def __init__(self, log_weight: LogWeight, effective: LogWeight, inner: Inner) -> None:
-        self._log_weight, self._effective, self._inner = log_weight, effective, inner
+    def __init__(self, log_weight: LogWeight, inner: Inner) -> None:
+        self._log_weight, self._inner = log_weight, inner
 
     def start(self, positions: FloatArray) -> ChainState:
         """See the base class."""
@@ -39,15 +49,13 @@ class SelfLearning(Kernel):
 
     def step(self, state: ChainState, rng: np.random.Generator) -> Step:
         """See the base class."""
-        proposed = self._inner(state.positions, rng)
+        proposed, change = self._inner(state.positions, rng)
         moved = differ(proposed, state.positions)
         weights = state.log_weights.copy()
         log_ratio = np.zeros(state.n_chains)
         if moved.any():
             weights[moved] = checked_log_weights(self._log_weight, proposed[moved])
-            here = checked_log_weights(self._effective, state.positions[moved])
-            there = checked_log_weights(self._effective, proposed[moved])
-            log_ratio[moved] = weights[moved] - state.log_weights[moved] - (there - here)
+            log_ratio[moved] = weights[moved] - state.log_weights[moved] - change[moved]
         accepted = accept(log_ratio, rng)
         return Step(chosen(accepted, proposed, weights, state), accepted, moved)
 
@@ -58,24 +66,22 @@ class Nested:
     P^M of a kernel P that is reversible with respect to the better model, so it is reversible too.
 
     Args:
-        better: Effective log-weight of the better model.
-        cheap: Effective log-weight of the cheap one.
-        inner: Moves that are reversible with respect to the cheap one.
+        better: Effective log-weight of the better model, a deterministic function.
+        inner: Moves that are reversible with respect to a cheaper one.
         times: M.
 
     Source:
         Delayed acceptance: J. A. Christen, C. Fox, J. Comput. Graph. Stat. 14, 795 (2005).
     """
 
-    def __init__(
-        self, better: LogWeight, cheap: LogWeight, inner: Inner, *, times: int = 4
-    ) -> None:
-        self._kernel = SelfLearning(better, cheap, inner)
-        self._times = times
+    def __init__(self, better: LogWeight, inner: Inner, *, times: int = 4) -> None:
+        self._kernel, self._times = SelfLearning(better, inner), times
 
-    def __call__(self, spins: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """Return new spins, (n_chains, n_sites, 3)."""
-        state = self._kernel.start(spins)
+    def __call__(
+        self, spins: FloatArray, rng: np.random.Generator
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return new spins, (n_chains, n_sites, 3), and the change of log W_eff, (n_chains,)."""
+        first = state = self._kernel.start(spins)
         for _ in range(self._times):
             state = self._kernel.step(state, rng).state
-        return np.asarray(state.positions)
+        return np.asarray(state.positions), state.log_weights - first.log_weights

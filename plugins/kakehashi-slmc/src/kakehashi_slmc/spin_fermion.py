@@ -125,11 +125,15 @@ class SpinFermion:
             h[:, n:, n:] = self.hopping
         else:
             h[:] = self.hopping
-        half, site = 0.5 * self.coupling, np.arange(n)
-        h[:, site, site] += half * s[:, :, 2]
-        h[:, site + n, site + n] -= half * s[:, :, 2]
-        h[:, site, site + n] += half * (s[:, :, 0] - 1j * s[:, :, 1])
-        h[:, site + n, site] += half * (s[:, :, 0] + 1j * s[:, :, 1])
+        half = 0.5 * self.coupling
+        along, across = half * s[:, :, 2], half * (s[:, :, 0] - 1j * s[:, :, 1])
+        # Views of the diagonals of the four blocks.
+        flat = h.reshape(len(s), -1)
+        stride = 2 * n + 1
+        flat[:, : 2 * n * n : stride] += along
+        flat[:, 2 * n * n + n :: stride] -= along
+        flat[:, n : 2 * n * n : stride] += across
+        flat[:, 2 * n * n :: stride] += across.conj()
         return h
 
     def spectrum(self, spins: npt.ArrayLike) -> FloatArray:

@@ -84,15 +84,20 @@ class SpinMetropolis(Kernel):
 class SphereHMC(Kernel):
     """Hybrid Monte Carlo on products of spheres: leapfrog along great circles.
 
+    With a weight of its own for the decision this is self-learning hybrid Monte Carlo: a trajectory follows
+    the gradient of an effective model, and one exact weight accepts its end.
+
     Args:
-        weight: Log-weight with gradient.
+        weight: Log-weight with the gradient that trajectories follow.
         step_size: Of the leapfrog at first.
         n_steps: Leapfrog steps of a trajectory.
         target_acceptance: What the warm-up aims at; None keeps the step size.
+        log_weight: Exact log-weight, which decides; None for ``weight`` itself.
 
     Source:
         J. L. Alonso et al., Nucl. Phys. B 596, 587 (2001), for double exchange; S. Byrne, M. Girolami, Scand.
-        J. Stat. 40, 825 (2013), for geodesics.
+        J. Stat. 40, 825 (2013), for geodesics; Y. Nagai, M. Okumura, K. Kobayashi, M. Shiga, Phys. Rev. B
+        102, 041124 (2020), for self-learning hybrid Monte Carlo.
     """
 
     def __init__(
@@ -102,15 +107,18 @@ class SphereHMC(Kernel):
         step_size: float = 0.35,
         n_steps: int = 8,
         target_acceptance: float | None = 0.8,
+        log_weight: LogWeight | None = None,
     ) -> None:
         if n_steps < 1:
             raise InvalidInputError(f"n_steps must be at least 1, got {n_steps}")
-        self._weight, self._n_steps = weight, n_steps
+        self._weight, self._n_steps, self._log_weight = weight, n_steps, log_weight
         self.step_size = AdaptedScale(step_size, target=target_acceptance, largest=3.0)
 
     def start(self, positions: FloatArray) -> ChainState:
         """See the base class."""
-        return ChainState(positions, checked_log_weights(self._value, positions))
+        return ChainState(
+            positions, checked_log_weights(self._log_weight or self._value, positions)
+        )
 
     def step(self, state: ChainState, rng: np.random.Generator) -> Step:
         """Draw momenta, follow one trajectory, and accept by the energy error."""
@@ -120,6 +128,8 @@ class SphereHMC(Kernel):
         moved, final, weights = trajectory(
             self._weight, spins, momenta, step_size=size, n_steps=self._n_steps
         )
+        if self._log_weight is not None:
+            weights = checked_log_weights(self._log_weight, moved)
         kinetic = 0.5 * (final**2 - momenta**2).sum(axis=(1, 2))
         accepted = accept(weights - state.log_weights - kinetic, rng)
         return Step(

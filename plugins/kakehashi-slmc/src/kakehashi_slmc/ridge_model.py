@@ -1,0 +1,79 @@
+"""Effective models that are linear in invariants, fitted by ridge regression."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Features = Callable[[FloatArray], FloatArray]
+"""Spins, (n_samples, n_sites, 3), to numbers, (n_samples, n_features)."""
+
+PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class RidgeModel:
+    """log W_eff = constant + standardized features . coefficients.
+
+    Attributes:
+        features: Invariants of spins, such as ``FourSpinFeatures``.
+        center: Mean of each, (n_features,).
+        scale: Standard deviation of each, (n_features,).
+        coefficients: (n_features,).
+        constant: c_0.
+    """
+
+    features: Features
+    center: FloatArray
+    scale: FloatArray
+    coefficients: FloatArray
+    constant: float
+
+    @classmethod
+    def fit(
+        cls,
+        features: Features,
+        spins: FloatArray,
+        log_weights: FloatArray,
+        *,
+        validation: tuple[FloatArray, FloatArray],
+        penalties: Sequence[float] = PENALTIES,
+    ) -> Self:
+        """Return the ridge fit whose penalty is best on other chains.
+
+        Args:
+            features: Invariants of spins.
+            spins: (n_samples, n_sites, 3).
+            log_weights: (n_samples,).
+            validation: Spins and log-weights that choose the penalty, of chains that are not fitted.
+            penalties: What is tried, per sample.
+        """
+        found = features(spins)
+        center, scale = found.mean(axis=0), found.std(axis=0)
+        scale = np.where(scale > 1e-12, scale, 1.0)
+        standard = (found - center) / scale
+        constant = float(np.mean(log_weights))
+        inner = standard.T @ standard
+        cross = standard.T @ (log_weights - constant)
+        models = [
+            cls(
+                features=features,
+                center=center,
+                scale=scale,
+                coefficients=np.linalg.solve(inner + p * len(found) * np.eye(len(cross)), cross),
+                constant=constant,
+            )
+            for p in penalties
+        ]
+        errors = [float(np.var(validation[1] - m(validation[0]))) for m in models]
+        return models[int(np.argmin(errors))]
+
+    def __call__(self, spins: FloatArray) -> FloatArray:
+        """Return log W_eff of each chain, (n_chains,)."""
+        standard = (self.features(spins) - self.center) / self.scale
+        return np.asarray(self.constant + standard @ self.coefficients)
