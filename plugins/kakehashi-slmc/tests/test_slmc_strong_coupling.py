@@ -57,9 +57,7 @@ def test_the_limit_of_strong_coupling(sign):
 
 def test_fits_at_strong_coupling_beat_the_linear_model():
     """Oracle: exact weights of unseen spins; symmetries to rounding."""
-    exact = SpinFermion.from_matrix(
-        SITES.hopping, 16.0, temperature=0.1, chemical_potential=-8.0
-    )
+    exact = SpinFermion.from_matrix(SITES.hopping, 16.0, temperature=0.1, chemical_potential=-8.0)
     assert suits_strong_coupling(exact)
     assert not suits_strong_coupling(exact.at(chemical_potential=0.0))
     fitted, unseen = random_spins(np.random.default_rng(1), 200, 12), SPINS
@@ -84,9 +82,7 @@ def test_bond_features():
     bond = np.sqrt(0.5)
     energies = 2 * bond * np.cos((2 * np.pi * np.arange(4) + np.pi) / 4)
     assert BondFeatures(ring, 4)(turned)[0] == pytest.approx([8 * bond, (energies**4).sum()])
-    exact = SpinFermion.from_matrix(
-        SITES.hopping, 16.0, temperature=0.1, chemical_potential=-8.0
-    )
+    exact = SpinFermion.from_matrix(SITES.hopping, 16.0, temperature=0.1, chemical_potential=-8.0)
     fitted = random_spins(np.random.default_rng(1), 400, 12)
     errors = []
     four = FourSpinFeatures(SHELLS, 3)

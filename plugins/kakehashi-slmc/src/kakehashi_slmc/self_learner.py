@@ -224,4 +224,4 @@ def first_step_size(exact: SpinFermion) -> float:
         Measured: 0.35 at T = 0.05 and J = 1, in proportion to sqrt(T) and 1 / J.
     """
     strength = max(float(np.abs(exact.coupling).max()), 1.0)
-    return 0.35 * min(1.0, np.sqrt(exact.temperature / 0.05) / strength) + 0.05
+    return 0.35 * min(1.0, float(np.sqrt(exact.temperature / 0.05)) / strength) + 0.05

@@ -1,0 +1,37 @@
+"""Entry points of kakehashi-slmc. Imports kakehashi_core only: listing must stay cheap."""
+
+from __future__ import annotations
+
+from kakehashi_core.specs import API_VERSION, Citation, Domain, SamplerSpec
+
+NAGAI = Citation(
+    text=(
+        "Y. Nagai, A. Tomiya, Self-learning Monte Carlo with equivariant Transformer, J. Phys. Soc. Jpn. 93, "
+        "114007 (2024)"
+    ),
+    doi="10.7566/JPSJ.93.114007",
+    bibtex="""@article{nagai2024selflearning,
+  author  = {Nagai, Yuki and Tomiya, Akio},
+  title   = {Self-learning {Monte} {Carlo} with equivariant {Transformer}},
+  journal = {Journal of the Physical Society of Japan},
+  volume  = {93},
+  pages   = {114007},
+  year    = {2024},
+  doi     = {10.7566/JPSJ.93.114007}
+}""",
+)
+
+
+def spin_fermion() -> SamplerSpec:
+    """Describe the sampler of spin-fermion models; numba and torch are imported when it is resolved."""
+    return SamplerSpec(
+        name="spin-fermion",
+        api_version=API_VERSION,
+        factory="kakehashi_slmc.spin_fermion_sampler:SpinFermionSampler",
+        summary="classical spins that electrons feel (double exchange, Kondo), exact, self-learning",
+        citation=NAGAI,
+        domain=Domain(
+            note="any Hermitian hopping matrix, connected, up to some hundred sites; any coupling and filling"
+        ),
+        units={"energy": "unit of the hopping matrix", "states": "unit vectors, (n, n_sites, 3)"},
+    )
