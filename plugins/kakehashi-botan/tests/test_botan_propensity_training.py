@@ -190,7 +190,11 @@ def test_the_command_trains_and_writes_a_model(folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(stages, "N_NETWORKS", 1)
     original = stages.quenched_ensembles
-    monkeypatch.setattr(stages, "quenched_ensembles", lambda p, d, n_ends: original(p, d, n_ends=0))
+    monkeypatch.setattr(
+        stages,
+        "quenched_ensembles",
+        lambda p, d, **options: original(p, d, **{**options, "n_ends": 0}),
+    )
     monkeypatch.setattr(stages, "PropensitySettings", lambda: SETTINGS)
     (folder / "isoconfig_N420T0.44_401_tc07.npz").write_bytes(b"never read")
     output = tmp_path / "model.safetensors"

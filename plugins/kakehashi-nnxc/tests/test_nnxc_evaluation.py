@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +16,7 @@ pytest.importorskip("ase")
 
 from kakehashi_core.errors import InvalidInputError, LockedError, UnknownNameError
 from kakehashi_core.files import directory_lock
+from kakehashi_core.process_pools import process_pool
 from kakehashi_core.results import ConvergenceReport, ConvergenceStage
 from kakehashi_nnxc.evaluation import (
     EvaluatedFunctional,
@@ -32,7 +28,7 @@ from kakehashi_nnxc.evaluation import (
     published_functional,
     set_evaluation,
 )
-from kakehashi_nnxc.evaluation.command import bench_xc, chosen_reactions, process_pool
+from kakehashi_nnxc.evaluation.command import bench_xc, chosen_reactions
 from kakehashi_nnxc.evaluation.regression_subset import regression_energies, regression_set
 from kakehashi_nnxc.evaluation.species_calculations import calculate_species, species_task
 from kakehashi_nnxc.reaction_sets import reaction_set
@@ -234,27 +230,6 @@ def test_processes_give_the_same_energies(tmp_path):
     assert there.results["H2"].weights_sha256 == chosen[0].description["sha256"]
 
 
-def test_workers_end_when_their_parent_is_killed():
-    """Oracle: the process table, ten seconds after SIGKILL of the parent."""
-    script = (
-        "import os, signal\n"
-        "from kakehashi_nnxc.evaluation.command import process_pool\n"
-        "with process_pool(2) as pool:\n"
-        "    print(pool.submit(os.getpid).result(), flush=True)\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    assert done.returncode == -signal.SIGKILL
-    worker = int(done.stdout)
-    for _ in range(100):
-        try:
-            os.kill(worker, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    pytest.fail(f"worker {worker} still runs")
-
-
 def test_scf_that_does_not_converge_is_a_result(monkeypatch):
     """Oracle: the report of the failed ladder."""
     import kakehashi_pyscf as kp
@@ -411,7 +386,7 @@ def test_wrong_options_are_refused_before_anything_runs(monkeypatch, tmp_path):
         bench_xc(set="bh67", output=tmp_path)
     with pytest.raises(UnknownNameError, match="Did you mean"):
         bench_xc(xc=("pbe", "kh-mga"), output=tmp_path)
-    with pytest.raises(InvalidInputError, match="--workers must be at least 1, got 0"):
+    with pytest.raises(InvalidInputError, match="workers must be at least 1, got 0"):
         bench_xc(xc=("pbe",), workers=0, output=tmp_path)
     monkeypatch.setattr(command, "find_spec", lambda name: None if name == "matplotlib" else name)
     with pytest.raises(InvalidInputError, match=r"needs matplotlib.*kakehashi-nnxc\[bench\]"):

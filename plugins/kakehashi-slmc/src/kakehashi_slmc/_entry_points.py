@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kakehashi_core.specs import API_VERSION, Citation, Domain, SamplerSpec
+from kakehashi_core.specs import API_VERSION, Citation, CommandSpec, Domain, SamplerSpec
 
 NAGAI = Citation(
     text=(
@@ -34,4 +34,16 @@ def spin_fermion() -> SamplerSpec:
             note="any Hermitian hopping matrix, connected, up to some hundred sites; any coupling and filling"
         ),
         units={"energy": "unit of the hopping matrix", "states": "unit vectors, (n, n_sites, 3)"},
+    )
+
+
+def bench_slmc() -> CommandSpec:
+    """Describe the studies of effective models and samplers."""
+    return CommandSpec(
+        name="bench-slmc",
+        api_version=API_VERSION,
+        factory="kakehashi_slmc.studies.command:bench_slmc",
+        summary="effective models and self-learning Monte Carlo, measured",
+        citation=NAGAI,
+        verb="bench",
     )

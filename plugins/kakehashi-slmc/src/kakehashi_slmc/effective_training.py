@@ -70,7 +70,7 @@ def train_attention(
     sample: TrainingSample,
     *,
     n_layers: int,
-    n_shells: int = 4,
+    n_shells: int | None = None,
     n_head: int | None = None,
     training: AttentionTraining | None = None,
     seed: int,
@@ -81,7 +81,7 @@ def train_attention(
         shells: Classes of pairs.
         sample: What is learned from.
         n_layers: Largest depth.
-        n_shells: Terms of the averages in queries, keys and values.
+        n_shells: Terms of the averages in queries, keys and values; None for the site itself and all shells.
         n_head: Shells of the linear model that reads the effective spins; None for all.
         training: How.
         seed: Of first weights and of batches.
@@ -91,7 +91,9 @@ def train_attention(
     """
     training = training or AttentionTraining()
     settings = AttentionSettings(
-        n_layers=1, n_shells=n_shells, n_head=shells.n_shells if n_head is None else n_head
+        n_layers=1,
+        n_shells=shells.n_shells + 1 if n_shells is None else n_shells,
+        n_head=shells.n_shells if n_head is None else n_head,
     )
     generators, _ = spawn(seed, n_layers + 1)
     network = EquivariantAttention(shells, settings, seed=int(generators[0].integers(2**31)))

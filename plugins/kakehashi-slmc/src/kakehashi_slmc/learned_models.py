@@ -180,7 +180,7 @@ class Attention:
 
     shells: DistanceShells
     n_layers: int = 2
-    n_shells: int = 4
+    n_shells: int | None = None
     training: AttentionTraining = field(default_factory=AttentionTraining)
     name: str = field(default="attention", init=False)
     cost: float = field(default=0.5, init=False)
@@ -197,7 +197,7 @@ class Attention:
             self.shells,
             sample,
             n_layers=self.n_layers,
-            n_shells=min(self.n_shells, self.shells.n_shells + 1),
+            n_shells=self.n_shells,
             training=self.training,
             seed=seed,
         )

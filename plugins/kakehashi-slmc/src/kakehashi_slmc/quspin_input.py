@@ -27,8 +27,8 @@ def hopping_from_quspin(static: Any, n_sites: int) -> ComplexArray | FloatArray:
         n_sites: Number of sites.
 
     Returns:
-        (n_sites, n_sites) if both spins hop alike, else (2 n_sites, 2 n_sites) with orbital s n_sites + i; real
-        if it can be. Constants that reordering leaves are dropped: they are the same for all spins.
+        (n_sites, n_sites) if both spins hop alike, else (2 n_sites, 2 n_sites) with orbital s n_sites + i;
+        real if it can be. Constants that reordering leaves are dropped: they are the same for all spins.
 
     Raises:
         InvalidInputError: If a term is not one-body, a site is out of range, or the object does not say what

@@ -16,7 +16,7 @@ from kakehashi_slmc.effective_training import TrainingSample, expected_acceptanc
 from kakehashi_slmc.heat_bath import PairSweeps
 from kakehashi_slmc.learned_models import EffectiveModel, Linear, ModelKind
 from kakehashi_slmc.linear_model import LinearModel
-from kakehashi_slmc.self_learning import Nested, SelfLearning
+from kakehashi_slmc.self_learning import Inner, Nested, SelfLearning
 from kakehashi_slmc.spin_fermion import SpinFermion
 from kakehashi_slmc.spin_kernels import SphereHMC
 
@@ -95,8 +95,22 @@ class SelfLearner(Kernel):
         self._weights: list[FloatArray] = []
         self._arrays: dict[str, dict[str, FloatArray]] = {}
         self._kernel: Kernel = self._hybrid
+        self._inner: Inner | None = None
         self.linear: LinearModel | None = None
         self.learned: LearnedModel | None = None
+
+    @property
+    def inner(self) -> Inner:
+        """What was learned, as the inner moves of a ``SelfLearning`` kernel of its own.
+
+        Raises:
+            InvalidInputError: If nothing was learned yet.
+        """
+        if self._inner is None:
+            raise InvalidInputError(
+                f"nothing was learned yet; warm up for {self.least_warmup} steps at least"
+            )
+        return self._inner
 
     @property
     def least_warmup(self) -> int:
@@ -195,12 +209,12 @@ class SelfLearner(Kernel):
         self.linear = linear
         sweeps = PairSweeps(linear.couplings, n_sweeps=self._n_sweeps)
         if learned.kind == self._linear_kind.name:
-            self._kernel = SelfLearning(self._exact, sweeps)
-            return
-        kind = next(k for k in self._kinds if k.name == learned.kind)
-        better: EffectiveModel = kind.restore(self._arrays[kind.name])
-        inner = Nested(better, sweeps, times=learned.times)
-        self._kernel = SelfLearning(self._exact, inner)
+            self._inner = sweeps
+        else:
+            kind = next(k for k in self._kinds if k.name == learned.kind)
+            better: EffectiveModel = kind.restore(self._arrays[kind.name])
+            self._inner = Nested(better, sweeps, times=learned.times)
+        self._kernel = SelfLearning(self._exact, self._inner)
 
     def _split(self) -> tuple[TrainingSample, TrainingSample]:
         """Return what is fitted, and what judges it: other chains where there are enough."""

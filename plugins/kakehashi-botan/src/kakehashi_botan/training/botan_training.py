@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 from kakehashi_botan import _entry_points
@@ -22,6 +20,7 @@ from kakehashi_botan.training.propensity_training import (
 from kakehashi_botan.training.quenched_ensembles import QuenchedEnsemble, quenched_ensembles
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.model_card import ModelCard
+from kakehashi_core.process_pools import process_pool
 
 MODELS: dict[str, InputKind] = {"botan-ts": "TS", "botan-is": "IS", "botan-ts-is": "TS+IS"}
 TEST_CONFIGURATIONS = ("401", "402")
@@ -99,9 +98,7 @@ def public_ensembles(
     paths: Sequence[Path], directory: Path, *, workers: int = 1, n_ends: int | None = None
 ) -> list[QuenchedEnsemble]:
     """Quench public configurations, side by side if wanted."""
-    if workers == 1:
-        return quenched_ensembles(paths, directory / "quenches", n_ends=n_ends)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with process_pool(workers) as pool:
         return quenched_ensembles(paths, directory / "quenches", n_ends=n_ends, executor=pool)
 
 

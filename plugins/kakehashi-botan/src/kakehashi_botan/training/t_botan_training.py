@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ from kakehashi_botan.training.temperature_training import (
     temperature_set,
 )
 from kakehashi_core.model_card import ModelCard
+from kakehashi_core.process_pools import process_pool
 
 TEMPERATURES = (0.56, 0.60, 0.64, 0.72, 0.80)
 LEFT_OUT = (0.60, 0.72)
@@ -82,21 +80,14 @@ def series_set(
     directory: Path, temperatures: Sequence[float], kind: InputKind, *, workers: int = 1
 ) -> TemperatureSet:
     """Make ensembles unless they are there, quench them, and read them."""
-    pool = (
-        nullcontext()
-        if workers == 1
-        else ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    )
-    with pool as executor:
+    with process_pool(workers) as executor:
         paths = make_series(
             directory / "series",
             temperatures,
             settings=SeriesSettings(),
-            executor=_or_none(executor),
+            executor=executor,
         )
-        ensembles = quenched_ensembles(
-            paths, directory / "series-quenches", executor=_or_none(executor)
-        )
+        ensembles = quenched_ensembles(paths, directory / "series-quenches", executor=executor)
     return temperature_set(ensembles, kind)
 
 
@@ -134,10 +125,6 @@ def left_out_scores(
         "temperatures": evaluate_temperatures(model, data, left_out),
         "linear thermometers, rms": linear_thermometers(data, known, asked),
     }
-
-
-def _or_none(executor: object) -> Executor | None:
-    return executor if isinstance(executor, Executor) else None
 
 
 def _card(

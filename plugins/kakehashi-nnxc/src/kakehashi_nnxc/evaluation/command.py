@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from rich.console import Console
 
 from kakehashi_core.errors import DomainWarning, InvalidInputError, suggest
 from kakehashi_core.files import write_json
+from kakehashi_core.process_pools import process_pool
 from kakehashi_nnxc.evaluation.error_statistics import leaked_species, summarize
 from kakehashi_nnxc.evaluation.evaluated_functionals import (
     COMPARISON,
@@ -135,41 +131,6 @@ def _interruptible() -> Iterator[None]:
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted; the same command goes on where it stopped")
         raise
-
-
-@contextmanager
-def process_pool(workers: int) -> Iterator[Executor | None]:
-    """Give an executor with this many processes; None for one, which is this process.
-
-    Raises:
-        InvalidInputError: If the number is not positive.
-    """
-    if workers < 1:
-        raise InvalidInputError(f"--workers must be at least 1, got {workers}")
-    if workers == 1:
-        yield None
-        return
-    # Forked children would inherit the threads of torch and OpenMP in an undefined state.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        max_workers=workers, mp_context=context, initializer=_end_with_parent
-    )
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Let this worker process end when its parent was killed; it would wait for tasks forever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
-
-
-def _exit_after(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def chosen_reactions(

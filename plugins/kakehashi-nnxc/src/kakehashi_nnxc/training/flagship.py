@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +18,7 @@ import numpy as np
 from kakehashi_core.checkpoints import read_manifest, save_checkpoint
 from kakehashi_core.contracts import XCFamily
 from kakehashi_core.model_card import ModelCard
+from kakehashi_core.process_pools import process_pool
 from kakehashi_core.training import train
 from kakehashi_nnxc import _entry_points
 from kakehashi_nnxc.molecular_calculations import BASIS
@@ -91,7 +90,7 @@ def train_flagship(
     grid_sets = _grid_sets(molecules, data, family, workers)
     fit: ReactionFit | None = None
     for round_ in range(rounds):
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+        with process_pool(workers) as executor:
             arrays = load_densities(
                 named,
                 data / "densities",
@@ -134,7 +133,7 @@ def train_flagship(
 def _grid_sets(
     molecules: Mapping[str, Molecule], data: Path, family: XCFamily, workers: int
 ) -> list[list[Species]]:
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+    with process_pool(workers) as executor:
         grids = load_grids(
             # Some are reactants of barriers that strict training leaves out.
             [replace(molecules[n], name=n) for n in GRID_SPECIES if n in molecules],

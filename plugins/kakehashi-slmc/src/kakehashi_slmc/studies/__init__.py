@@ -1,0 +1,1 @@
+"""Measurements of effective models and samplers: ``kakehashi bench slmc``."""
