@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import chi2
 
 from kakehashi_core.chains import autocorrelation, run_chains
@@ -19,6 +20,7 @@ from kakehashi_slmc.local_updates import LocalUpdates, fermi_poles, needed_poles
 from kakehashi_slmc.self_learning import Nested, SelfLearning
 from kakehashi_slmc.spin_fermion import SpinFermion
 from kakehashi_slmc.spin_kernels import SphereHMC, SpinMetropolis, trajectory
+from kakehashi_slmc.torch_sweeps import TorchSpins
 from kakehashi_slmc.unit_vectors import random_rotations, random_spins, tangential
 
 DIMER = SpinFermion.from_matrix(
@@ -271,3 +273,25 @@ def test_blocks_leave_the_rest_alone():
     assert change == pytest.approx(weight(moved) - weight(spins))
     with pytest.raises(InvalidInputError, match="17 sites"):
         BlockSweeps(PairSweeps(couplings), shells, 17)
+
+
+@pytest.mark.parametrize("device", ["torch on cpu", "cuda"])
+def test_sweeps_on_a_device_are_those_of_the_cpu(device):
+    """Oracle: the compiled sweeps with the same random numbers; a site without couplings."""
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    found = lattice("square", (4, 4))
+    shells = distance_shells(found.positions, found.cell)
+    couplings = 0.8 * (shells.labels == 1) - 0.2 * (shells.labels == 2)
+    couplings[3] = couplings[:, 3] = 0.0
+    spins = random_spins(np.random.default_rng(11), 5, 16)
+    rng = np.random.default_rng(12)
+    expected = PairSweeps(couplings).sweep(spins, rng)
+    if device == "cuda":
+        moved = PairSweeps(couplings, device=device).sweep(spins, np.random.default_rng(12))
+    else:
+        sweeps = PairSweeps(couplings)
+        sweeps._moving = lambda s: TorchSpins(s, couplings, device="cpu")
+        moved = sweeps.sweep(spins, np.random.default_rng(12))
+    assert moved == pytest.approx(expected, abs=1e-11)
+    assert (moved != spins).any()

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from kakehashi_core.chains import ParallelTempering, run_chains
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_slmc.lattices import lattice
+from kakehashi_slmc.shared_spectrum import SharedSpectrum
 from kakehashi_slmc.spin_fermion import SpinFermion
+from kakehashi_slmc.spin_kernels import SpinMetropolis
+from kakehashi_slmc.torch_weights import TorchSpinFermion
 from kakehashi_slmc.unit_vectors import normalized, random_rotations, random_spins
 
 RNG = np.random.default_rng(0)
@@ -153,3 +158,72 @@ def test_spins_that_cannot_be():
     spins[0, 0, 0] = np.nan
     with pytest.raises(InvalidInputError, match="spin 0 of chain 0"):
         model(spins)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_weights_on_a_device(device):
+    """Oracle: the model on the CPU; hopping of one spin, and of both with twist."""
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    found = lattice("triangular", (3, 3), twist=(0.3, 0.1))
+    spins = random_spins(np.random.default_rng(3), 4, 9)
+    both = np.kron(np.array([[1.0, 0.2], [0.2, 0.7]]), found.hopping)
+    for hopping in (found.hopping, both):
+        model = SpinFermion.from_matrix(
+            hopping, np.linspace(1, 2, 9), temperature=0.1, chemical_potential=-0.4
+        )
+        other = TorchSpinFermion(model, device=device)
+        assert other(spins) == pytest.approx(model(spins), rel=1e-12)
+        value, gradient = model.value_and_gradient(spins)
+        found_value, found_gradient = other.value_and_gradient(spins)
+        assert found_value == pytest.approx(value, rel=1e-12)
+        assert found_gradient == pytest.approx(gradient, abs=1e-10)
+
+
+def test_one_spectrum_serves_all_temperatures():
+    """Oracle: models at each temperature; diagonalizations that are counted."""
+    model = SpinFermion.from_matrix(lattice("chain", (4,)).hopping, 2.0, temperature=0.1)
+    shared = SharedSpectrum(model, (0.1, 0.2, 0.5), (0.0, 0.0, -0.3))
+    spins = random_spins(np.random.default_rng(4), 6, 4)
+    table = shared(spins)
+    for k, (t, mu) in enumerate(((0.1, 0.0), (0.2, 0.0), (0.5, -0.3))):
+        expected = model.at(temperature=t, chemical_potential=mu)(spins)
+        assert np.array_equal(table[:, k], expected)
+        assert np.array_equal(shared.at(k)(spins), expected)
+    assert shared.n_diagonalizations == 6
+    with pytest.raises(InvalidInputError, match="2 temperatures and 1"):
+        SharedSpectrum(model, (0.1, 0.2), (0.0,))
+
+
+def test_tempering_with_one_spectrum():
+    """Oracle: quadrature of the dimer at both temperatures; exchanges cost no diagonalization."""
+    model = SpinFermion.from_matrix([[0.0, -1.0], [-1.0, 0.0]], 3.0, temperature=0.2)
+    temperatures = (0.2, 0.6)
+    shared = SharedSpectrum(model, temperatures)
+    kernel = ParallelTempering(
+        [SpinMetropolis(shared.at(k), target_acceptance=None) for k in range(2)], shared
+    )
+    run = run_chains(
+        kernel,
+        random_spins(np.random.default_rng(5), 400, 2).reshape(200, 2, 2, 3),
+        observables={
+            f"x{k}": lambda s, k=k: np.einsum(
+                "ba,ba->b", s.positions[:, k, 0], s.positions[:, k, 1]
+            )
+            for k in range(2)
+        },
+        n_measurements=60,
+        warmup=20,
+        seed=6,
+    )
+    x, w = np.polynomial.legendre.leggauss(60)
+    spins = np.zeros((60, 2, 3))
+    spins[:, 0, 2] = 1.0
+    spins[:, 1] = np.stack([np.sqrt(1 - x**2), 0 * x, x], axis=1)
+    for k, t in enumerate(temperatures):
+        logw = model.at(temperature=t)(spins)
+        weights = w * np.exp(logw - logw.max())
+        assert abs(run.estimate(f"x{k}").z_score(float(weights @ x / weights.sum()))) < 4
+    # Two sites, two temperatures, 80 steps, 200 chains, and the start.
+    assert shared.n_diagonalizations <= 200 * 2 * (80 * 2 + 1)
+    assert kernel.exchanges.sum() > 0.3 * kernel.attempts.sum()

@@ -20,6 +20,7 @@ from .ridge_model import RidgeModel as RidgeModel
 from .self_learner import SelfLearner as SelfLearner
 from .self_learning import Nested as Nested
 from .self_learning import SelfLearning as SelfLearning
+from .shared_spectrum import SharedSpectrum as SharedSpectrum
 from .spin_features import BondFeatures as BondFeatures
 from .spin_features import FourSpinFeatures as FourSpinFeatures
 from .spin_features import JoinedFeatures as JoinedFeatures
@@ -31,4 +32,5 @@ from .spin_observables import magnetization as magnetization
 from .spin_observables import shell_correlations as shell_correlations
 from .spin_observables import spin_structure_factor as spin_structure_factor
 from .strong_coupling_model import StrongCouplingModel as StrongCouplingModel
+from .torch_weights import TorchSpinFermion as TorchSpinFermion
 from .unit_vectors import random_spins as random_spins

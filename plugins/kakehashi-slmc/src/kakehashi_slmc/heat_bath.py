@@ -7,7 +7,7 @@ distribution, all others fixed, is that of von Mises and Fisher, exp(H_i . S_i).
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,19 @@ SMALL_FIELD = 1e-6
 """Below this the distribution is uniform to rounding."""
 
 
+class MovingSpins(Protocol):
+    """Spins of many chains that sweeps change."""
+
+    def heat_bath(self, order: npt.NDArray[np.int64], numbers: FloatArray) -> None:
+        """Draw the spins of these sites anew, from uniform numbers in (0, 1], (n_chains, n_visited, 2)."""
+
+    def overrelax(self, order: npt.NDArray[np.int64]) -> None:
+        """Turn the spins of these sites by half a turn around their fields."""
+
+    def spins(self) -> FloatArray:
+        """Return where they point now, (n_chains, n_sites, 3)."""
+
+
 class PairSweeps:
     """Reversible sequences of sweeps over all spins, for many chains at once.
 
@@ -28,11 +41,12 @@ class PairSweeps:
     Args:
         couplings: M, symmetric with zero diagonal, (n_sites, n_sites).
         n_sweeps: Pairs of one heat-bath and one overrelaxation sweep.
+        device: "cpu" is compiled; "cuda" moves thousands of chains side by side.
     """
 
-    def __init__(self, couplings: FloatArray, *, n_sweeps: int = 2) -> None:
+    def __init__(self, couplings: FloatArray, *, n_sweeps: int = 2, device: str = "cpu") -> None:
         self._couplings = np.ascontiguousarray(couplings, dtype=np.float64)
-        self._n_sweeps = n_sweeps
+        self._n_sweeps, self._device = n_sweeps, device
 
     def __call__(
         self,
@@ -57,8 +71,8 @@ class PairSweeps:
         sites: npt.NDArray[np.int64] | None = None,
     ) -> FloatArray:
         """Return new spins alone, (n_chains, n_sites, 3); arguments as of a call."""
-        moved = np.array(spins, dtype=np.float64, order="C")
-        n_chains, n_sites, _ = moved.shape
+        moving = self._moving(spins)
+        n_chains, n_sites, _ = spins.shape
         free = np.arange(n_sites) if sites is None else sites
         heat_first = rng.random() < 0.5
         for _ in range(self._n_sweeps):
@@ -66,14 +80,37 @@ class PairSweeps:
                 order = rng.permutation(free)
                 if heat:
                     # 1 - u is in (0, 1].
-                    numbers = 1.0 - rng.random((n_chains, len(order), 2))
-                    _heat_bath(moved, self._couplings, order, numbers)
+                    moving.heat_bath(order, 1.0 - rng.random((n_chains, len(order), 2)))
                 else:
-                    _overrelax(moved, self._couplings, order)
-        return moved
+                    moving.overrelax(order)
+        return moving.spins()
+
+    def _moving(self, spins: FloatArray) -> MovingSpins:
+        if self._device == "cpu":
+            return _CompiledSpins(spins, self._couplings)
+        from kakehashi_slmc.torch_sweeps import TorchSpins
+
+        return TorchSpins(spins, self._couplings, device=self._device)
 
     def _pair_sum(self, spins: FloatArray) -> FloatArray:
         return np.asarray(0.5 * np.einsum("bia,bia->b", spins, np.matmul(self._couplings, spins)))
+
+
+class _CompiledSpins:
+    """Moved one chain after the other, on the CPU."""
+
+    def __init__(self, spins: FloatArray, couplings: FloatArray) -> None:
+        self._spins = np.array(spins, dtype=np.float64, order="C")
+        self._couplings = couplings
+
+    def heat_bath(self, order: npt.NDArray[np.int64], numbers: FloatArray) -> None:
+        _heat_bath(self._spins, self._couplings, order, numbers)
+
+    def overrelax(self, order: npt.NDArray[np.int64]) -> None:
+        _overrelax(self._spins, self._couplings, order)
+
+    def spins(self) -> FloatArray:
+        return self._spins
 
 
 def heat_bath_cosines(strength: FloatArray, uniform: FloatArray) -> FloatArray:

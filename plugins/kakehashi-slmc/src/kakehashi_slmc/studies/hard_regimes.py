@@ -119,7 +119,8 @@ def _attention(
     learned = sample
     if n_gradients:
         rng = np.random.default_rng([seed, 3])
-        chosen = rng.choice(len(sample.log_weights), size=n_gradients, replace=False)
+        n = min(n_gradients, len(sample.log_weights))
+        chosen = rng.choice(len(sample.log_weights), size=n, replace=False)
         values, gradients = case.model.value_and_gradient(sample.spins[chosen])
         learned = type(sample)(spins=sample.spins[chosen], log_weights=values, gradients=gradients)
     network = train_attention(

@@ -60,7 +60,7 @@ def layer_study(
     Returns:
         Rows of all models, and fits of variance over number of parameters.
     """
-    heads = (FEW_HEAD, case.shells.n_shells)
+    heads = tuple(dict.fromkeys((FEW_HEAD, case.shells.n_shells)))
     inputs = [
         {
             "case": case.state_dict(),
