@@ -39,11 +39,30 @@ def spin_fermion() -> SamplerSpec:
 
 def bench_slmc() -> CommandSpec:
     """Describe the studies of effective models and samplers."""
+    return _command(
+        "bench",
+        "studies.command:bench_slmc",
+        "effective models and self-learning Monte Carlo, measured",
+    )
+
+
+def demo_slmc() -> CommandSpec:
+    """Describe the demo section: one lattice, three exact samplers."""
+    return _command(
+        "demo",
+        "demo:demo_slmc",
+        "spins that electrons feel: what an independent sample costs",
+        position=60,
+    )
+
+
+def _command(verb: str, factory: str, summary: str, *, position: int = 50) -> CommandSpec:
     return CommandSpec(
-        name="bench-slmc",
+        name=factory.partition(":")[2].replace("_", "-"),
         api_version=API_VERSION,
-        factory="kakehashi_slmc.studies.command:bench_slmc",
-        summary="effective models and self-learning Monte Carlo, measured",
+        factory=f"kakehashi_slmc.{factory}",
+        summary=summary,
         citation=NAGAI,
-        verb="bench",
+        verb=verb,
+        position=position,
     )
