@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
-from scipy.stats import chi2
 
-from kakehashi_core.chains import autocorrelation, run_chains
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_slmc.block_moves import BlockSweeps
 from kakehashi_slmc.distance_shells import distance_shells
@@ -17,83 +13,17 @@ from kakehashi_slmc.heat_bath import PairSweeps, heat_bath_cosines
 from kakehashi_slmc.lattices import lattice
 from kakehashi_slmc.linear_model import LinearModel, shell_features
 from kakehashi_slmc.local_updates import LocalUpdates, fermi_poles, needed_poles
-from kakehashi_slmc.self_learning import Nested, SelfLearning
+from kakehashi_slmc.self_learning import SelfLearning
 from kakehashi_slmc.spin_fermion import SpinFermion
-from kakehashi_slmc.spin_kernels import SphereHMC, SpinMetropolis, trajectory
+from kakehashi_slmc.spin_kernels import trajectory
 from kakehashi_slmc.torch_sweeps import TorchSpins
 from kakehashi_slmc.unit_vectors import random_rotations, random_spins, tangential
 
-DIMER = SpinFermion.from_matrix(
-    [[0.0, -1.0], [-1.0, 0.0]], 3.0, temperature=0.2, chemical_potential=0.5
-)
 BOND = np.array([[0.0, 1.0], [1.0, 0.0]])
 
 
 def pair_weight(coupling):
     return lambda spins: coupling * np.einsum("ba,ba->b", spins[:, 0], spins[:, 1])
-
-
-TWO = distance_shells([[0.0, 0, 0], [1.0, 0, 0]], np.zeros((3, 3)))
-
-
-class PairGradient:
-    """A pair weight with its gradient."""
-
-    def __init__(self, coupling):
-        self.coupling = coupling
-
-    def value_and_gradient(self, spins, /):
-        return pair_weight(self.coupling)(spins), self.coupling * spins[:, ::-1]
-
-
-KERNELS = {
-    "metropolis": lambda: SpinMetropolis(DIMER),
-    "hmc": lambda: SphereHMC(DIMER, n_steps=4),
-    "local updates": lambda: LocalUpdates(DIMER),
-    "self-learning hmc": lambda: SphereHMC(PairGradient(-2.0), n_steps=4, log_weight=DIMER),
-    "blocks": lambda: SelfLearning(DIMER, BlockSweeps(PairSweeps(-2.0 * BOND, n_sweeps=1), TWO, 1)),
-    "self-learning": lambda: SelfLearning(DIMER, PairSweeps(-2.0 * BOND, n_sweeps=1)),
-    "wrong model": lambda: SelfLearning(DIMER, PairSweeps(1.0 * BOND, n_sweeps=1)),
-    "nested": lambda: SelfLearning(
-        DIMER, Nested(pair_weight(-2.5), PairSweeps(-1.0 * BOND, n_sweeps=1), times=3)
-    ),
-}
-
-
-def exact_histogram(edges):
-    """Return the probability of each bin of x = S_1 . S_2, by quadrature of the closed form."""
-    probabilities = []
-    for low, high in itertools.pairwise(edges):
-        x, w = np.polynomial.legendre.leggauss(30)
-        x = 0.5 * (high - low) * x + 0.5 * (high + low)
-        spins = np.zeros((30, 2, 3))
-        spins[:, 0, 2] = 1.0
-        spins[:, 1] = np.stack([np.sqrt(1 - x**2), 0 * x, x], axis=1)
-        probabilities.append(0.5 * (high - low) * (w * np.exp(DIMER(spins) - 20.0)).sum())
-    return np.array(probabilities) / np.sum(probabilities)
-
-
-@pytest.mark.parametrize("name", KERNELS)
-def test_the_distribution_of_a_dimer(name):
-    """Oracle: quadrature; chi-square with the effective number of samples, seed fixed beforehand."""
-    run = run_chains(
-        KERNELS[name](),
-        random_spins(np.random.default_rng(1), 200, 2),
-        observables={"x": lambda s: np.einsum("ba,ba->b", s.positions[:, 0], s.positions[:, 1])},
-        n_measurements=150,
-        warmup=50,
-        seed=11,
-    )
-    x = run.series["x"]
-    assert abs(run.estimate("x").z_score(-0.354262343)) < 4
-    edges = np.linspace(-1.0, 1.0, 11)
-    counts, _ = np.histogram(x, edges)
-    effective = autocorrelation(x).n_effective
-    expected = effective * exact_histogram(edges)
-    statistic = ((counts * effective / x.size - expected) ** 2 / expected).sum()
-    assert chi2.sf(statistic, len(expected) - 1) > 1e-4
-    if name == "wrong model":
-        assert run.acceptance.mean() < 0.6
 
 
 def test_a_wrong_model_only_lowers_the_acceptance():

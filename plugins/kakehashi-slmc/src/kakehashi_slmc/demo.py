@@ -29,8 +29,8 @@ def demo_slmc(*, output: Path) -> None:
     """
     console = Console()
     console.print(
-        f"Electrons that feel classical spins, {Case().label}, half filling. Self-learning Monte Carlo learns "
-        "an effective model in its warm-up and freezes it; all samplers are exact:",
+        f"Electrons that feel classical spins, {Case().label}, half filling. Self-learning Monte Carlo "
+        "learns an effective model in its warm-up and freezes it; all samplers are exact:",
         highlight=False,
     )
     found = speed_study(TASK)
