@@ -166,3 +166,15 @@ def test_attention_learns_what_a_network_made():
         TrainingSample(spins=spins, log_weights=np.full(300, np.nan))
     with pytest.raises(InvalidInputError, match="belong together"):
         TrainingSample(spins=spins, log_weights=value[:5])
+
+
+def test_the_published_variant_has_a_short_head():
+    """Oracle: numbers of parameters; the linear model with two shells at depth zero."""
+    spins = random_spins(np.random.default_rng(10), 60, 16)
+    sample = TrainingSample(spins=spins, log_weights=LINEAR(spins))
+    one = AttentionTraining(steps=1)
+    (paper,) = train_attention(SHELLS, sample, n_layers=1, variant="paper", training=one, seed=1)
+    (full,) = train_attention(SHELLS, sample, n_layers=1, training=one, seed=1)
+    assert (paper.settings.n_head, full.settings.n_head) == (2, 5)
+    assert paper.settings.n_parameters == 3 * 6 + 3
+    assert full.settings.n_parameters == 3 * 6 + 6

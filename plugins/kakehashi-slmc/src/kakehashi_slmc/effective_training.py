@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,11 @@ from kakehashi_slmc.attention_model import AttentionSettings, EquivariantAttenti
 from kakehashi_slmc.distance_shells import DistanceShells
 
 FloatArray = npt.NDArray[np.float64]
+Variant = Literal["full", "paper"]
+
+PAPER_HEAD = 2
+"""Shells of the linear head that reproduces the published acceptance without attention, 0.21. The paper does
+not say in public how many it has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -70,6 +76,7 @@ def train_attention(
     sample: TrainingSample,
     *,
     n_layers: int,
+    variant: Variant = "full",
     n_shells: int | None = None,
     n_head: int | None = None,
     training: AttentionTraining | None = None,
@@ -81,8 +88,10 @@ def train_attention(
         shells: Classes of pairs.
         sample: What is learned from.
         n_layers: Largest depth.
+        variant: "paper" reads effective spins with the two nearest shells, with which the published acceptances
+            agree; "full" with all.
         n_shells: Terms of the averages in queries, keys and values; None for the site itself and all shells.
-        n_head: Shells of the linear model that reads the effective spins; None for all.
+        n_head: Shells of the linear model that reads the effective spins; None for those of the variant.
         training: How.
         seed: Of first weights and of batches.
 
@@ -90,10 +99,12 @@ def train_attention(
         One network for each depth, shallow ones first.
     """
     training = training or AttentionTraining()
+    if n_head is None:
+        n_head = {"full": shells.n_shells, "paper": min(PAPER_HEAD, shells.n_shells)}[variant]
     settings = AttentionSettings(
         n_layers=1,
         n_shells=shells.n_shells + 1 if n_shells is None else n_shells,
-        n_head=shells.n_shells if n_head is None else n_head,
+        n_head=n_head,
     )
     generators, _ = spawn(seed, n_layers + 1)
     network = EquivariantAttention(shells, settings, seed=int(generators[0].integers(2**31)))

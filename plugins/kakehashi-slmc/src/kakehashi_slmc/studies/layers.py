@@ -15,6 +15,7 @@ from kakehashi_core.chains import LogWeight
 from kakehashi_core.ensembles import run_ensemble
 from kakehashi_slmc.distance_shells import DistanceShells
 from kakehashi_slmc.effective_training import (
+    PAPER_HEAD,
     AttentionTraining,
     expected_acceptance,
     residual_variance,
@@ -30,8 +31,6 @@ from kakehashi_slmc.studies.cases import Case, Configurations, configurations
 FloatArray = npt.NDArray[np.float64]
 
 VERSION = "1"
-FEW_HEAD = 2
-"""Shells of the truncated head, with which the published acceptances agree."""
 N_GRADIENTS = 1680
 INNER_TIMES = 16
 MEASURED_STEPS = 60
@@ -60,7 +59,7 @@ def layer_study(
     Returns:
         Rows of all models, and fits of variance over number of parameters.
     """
-    heads = tuple(dict.fromkeys((FEW_HEAD, case.shells.n_shells)))
+    heads = tuple(dict.fromkeys((PAPER_HEAD, case.shells.n_shells)))
     inputs = [
         {
             "case": case.state_dict(),
