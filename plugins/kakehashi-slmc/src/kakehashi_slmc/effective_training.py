@@ -88,8 +88,8 @@ def train_attention(
         shells: Classes of pairs.
         sample: What is learned from.
         n_layers: Largest depth.
-        variant: "paper" reads effective spins with the two nearest shells, with which the published acceptances
-            agree; "full" with all.
+        variant: "paper" reads effective spins with the two nearest shells, with which the published
+            acceptances agree; "full" with all.
         n_shells: Terms of the averages in queries, keys and values; None for the site itself and all shells.
         n_head: Shells of the linear model that reads the effective spins; None for those of the variant.
         training: How.
