@@ -17,6 +17,7 @@ from kakehashi_core.chains.kernels import (
     Proposal,
     Repeated,
     Step,
+    warm_up,
 )
 from kakehashi_core.chains.resampling import binder_cumulant, binned, jackknife
 from kakehashi_core.chains.runs import ChainRun, Observable, run_chains
@@ -44,4 +45,5 @@ __all__ = [
     "jackknife",
     "rhat",
     "run_chains",
+    "warm_up",
 ]

@@ -259,6 +259,17 @@ class AdaptedScale:
         self.value, self._n = float(state["value"]), int(state["n"])
 
 
+def warm_up(
+    kernel: Kernel, state: ChainState, rng: np.random.Generator, n_steps: int
+) -> ChainState:
+    """Move and adapt, and return where the chains stand; the kernel is ready to measure with."""
+    for _ in range(n_steps):
+        step = kernel.step(state, rng)
+        state = step.state
+        kernel.adapt(step)
+    return state
+
+
 def accept(log_ratio: FloatArray, rng: np.random.Generator) -> BoolArray:
     """Return who goes to the proposal: with probability min(1, exp(log_ratio)) each, (n_chains,)."""
     # 1 - u is in (0, 1]: a ratio of zero is never accepted, and one is always.

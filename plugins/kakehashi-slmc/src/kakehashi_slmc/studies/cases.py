@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kakehashi_core.chains import ChainState
+from kakehashi_core.chains import ChainState, warm_up
 from kakehashi_slmc.distance_shells import DistanceShells, distance_shells
 from kakehashi_slmc.effective_training import TrainingSample
 from kakehashi_slmc.lattices import Lattice, lattice
@@ -110,10 +110,7 @@ def configurations(
     kernel = SelfLearner(model, case.shells)
     rng = np.random.default_rng(seed)
     state = kernel.start(random_spins(rng, n_chains, model.n_sites))
-    for _ in range(2 * kernel.least_warmup):
-        step = kernel.step(state, rng)
-        state = step.state
-        kernel.adapt(step)
+    state = warm_up(kernel, state, rng, 2 * kernel.least_warmup)
     spins, weights = [], []
     for _ in range(n_steps):
         state = kernel.step(state, rng).state

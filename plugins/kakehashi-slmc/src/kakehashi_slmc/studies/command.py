@@ -24,7 +24,7 @@ from kakehashi_slmc.studies.speed import speed_study
 
 STUDIES = ("layers", "speed", "hard", "blocks")
 PACKAGES = ("kakehashi-core", "kakehashi-slmc", "numpy", "scipy", "numba", "torch")
-VERSION = "1"
+VERSION = "2"
 
 HARD_CASES = (
     Case(coupling=8.0, chemical_potential=-4.5),

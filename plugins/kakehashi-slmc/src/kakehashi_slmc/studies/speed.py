@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kakehashi_core.chains import ChainState, Kernel
+from kakehashi_core.chains import ChainState, Kernel, warm_up
 from kakehashi_slmc.learned_models import model_kinds
 from kakehashi_slmc.local_updates import LocalUpdates
 from kakehashi_slmc.self_learner import SelfLearner
@@ -23,6 +23,8 @@ LARGEST_METROPOLIS = 64
 it remembers, and a few of its sweeps what it costs."""
 METROPOLIS_SWEEPS = 3
 PAYBACK = "m2"
+HYBRID_STEPS = 12
+"""Leapfrog steps with an effective gradient, which costs next to nothing."""
 
 
 def speed_study(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,6 +62,13 @@ def speed_study(task: Mapping[str, Any]) -> dict[str, Any]:
         contestants[f"self-learning, {name}"] = Contestant(
             _counted(kernel, counted), counted, last, int(steps["self-learning"])
         )
+    gradient = learned["linear"][0].linear
+    if gradient is not None:
+        counted = CountedWeight(model)
+        hybrid_learning = SphereHMC(gradient, n_steps=HYBRID_STEPS, log_weight=counted)
+        contestants["self-learning hmc"] = Contestant(
+            _tuned(hybrid_learning, state, seed), counted, state, int(steps["self-learning"]) // 4
+        )
     found = measure(contestants, model, case.signs, seed=seed)
     table = {name: m.as_dict() for name, m in found.items()}
     if not direct:
@@ -86,11 +95,7 @@ def _learned(case: Case, name: str, n_chains: int, seed: int) -> tuple[SelfLearn
     kernel = SelfLearner(model, shells, kinds=model_kinds(name, model, shells), seed=seed)
     rng = np.random.default_rng(seed)
     state = kernel.start(random_spins(rng, n_chains, model.n_sites))
-    for _ in range(2 * kernel.least_warmup):
-        step = kernel.step(state, rng)
-        state = step.state
-        kernel.adapt(step)
-    return kernel, state
+    return kernel, warm_up(kernel, state, rng, 2 * kernel.least_warmup)
 
 
 def _counted(kernel: SelfLearner, weight: CountedWeight) -> SelfLearning:
@@ -98,12 +103,8 @@ def _counted(kernel: SelfLearner, weight: CountedWeight) -> SelfLearning:
 
 
 def _tuned(kernel: Kernel, state: ChainState, seed: int, *, steps: int = 40) -> Kernel:
-    rng = np.random.default_rng([seed, 5])
     few = ChainState(state.positions[:4], state.log_weights[:4])
-    for _ in range(steps):
-        step = kernel.step(few, rng)
-        few = step.state
-        kernel.adapt(step)
+    warm_up(kernel, few, np.random.default_rng([seed, 5]), steps)
     return kernel
 
 
