@@ -1,0 +1,132 @@
+"""Loops and their cluster updates: weights of the machine, unbiased averages, identities by enumeration."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.linalg import expm
+
+from kakehashi_core.chains import run_chains
+from kakehashi_core.errors import InvalidInputError
+from kakehashi_dbm.cluster_updates import ClusterUpdate, random_loops
+from kakehashi_dbm.ising_loop import IsingLoop, transverse_values
+from kakehashi_dbm.ising_model import IsingModel
+from kakehashi_quspin.spin_model import SpinModel
+
+STATIC = [
+    ["zz", [[-1.0, 0, 1], [0.6, 1, 2], [-0.4, 0, 2]]],
+    ["z", [[0.3, 0], [-0.5, 2]]],
+    ["x", [[-0.9, 0], [-0.4, 1], [-1.2, 2]]],
+]
+MODEL = IsingModel.from_spin_model(SpinModel.from_quspin(STATIC, 3))
+BETA, N_SLICES = 1.1, 4
+LOOP = IsingLoop.thermal(MODEL, BETA, N_SLICES)
+
+
+def trotter_state():
+    """Return Psi of the symmetric product, (8, 8)."""
+    v = SpinModel.from_quspin(STATIC[:2], 3).matrix().real
+    t = SpinModel.from_quspin(STATIC[2:], 3).matrix().real
+    step = BETA / N_SLICES
+    half = expm(-0.5 * step * v)
+    return np.linalg.matrix_power(half @ expm(-step * t) @ half, N_SLICES // 2)
+
+
+def every_loop():
+    states = np.array(list(itertools.product((1, -1), repeat=3 * N_SLICES)), dtype=np.int8)
+    return states.reshape(-1, N_SLICES, 3)
+
+
+def test_weights_are_the_square_of_the_machine():
+    """Oracle: |Psi(s, s')|^2 of the Trotter product, from sums over the other slices."""
+    loops = every_loop()
+    weights = np.exp(LOOP.log_weight(loops))
+    psi = trotter_state()
+    rows = [int("".join("0" if x > 0 else "1" for x in s), 2) for s in loops[:, 0]]
+    columns = [int("".join("0" if x > 0 else "1" for x in s), 2) for s in loops[:, N_SLICES // 2]]
+    found = np.zeros((8, 8))
+    np.add.at(found, (rows, columns), weights)
+    expected = psi**2
+    assert found / found.sum() == pytest.approx(expected / expected.sum(), rel=1e-10)
+
+
+def test_purified_estimates_by_enumeration():
+    """Oracle: <Psi| O |Psi> of each x and of the diagonal, over all loops."""
+    loops = every_loop()
+    weights = np.exp(LOOP.log_weight(loops))
+    weights /= weights.sum()
+    psi = trotter_state()
+    norm = (psi**2).sum()
+    values = transverse_values(LOOP, loops)
+    for site in range(3):
+        x = SpinModel.from_quspin([["x", [[1.0, site]]]], 3).matrix().real
+        exact = np.trace(psi.T @ x @ psi) / norm
+        for t in range(N_SLICES):
+            assert weights @ values[:, t, site] == pytest.approx(exact, rel=1e-11)
+    v = SpinModel.from_quspin(STATIC[:2], 3).matrix().real
+    exact = np.trace(psi.T @ v @ psi) / norm
+    for t in range(N_SLICES):
+        assert weights @ MODEL.diagonal(loops[:, t]) == pytest.approx(exact, rel=1e-11)
+
+
+def test_cluster_updates_sample_the_loop():
+    """Oracle: enumeration of all loops; fields through the ghost spin, couplings of both signs."""
+    loops = every_loop()
+    weights = np.exp(LOOP.log_weight(loops))
+    weights /= weights.sum()
+    rng = np.random.default_rng(0)
+    run = run_chains(
+        ClusterUpdate(LOOP),
+        random_loops(LOOP, rng, 50),
+        observables={
+            "diagonal": lambda s: MODEL.diagonal(s.positions).mean(axis=1),
+            "x": lambda s: transverse_values(LOOP, s.positions).mean(axis=(1, 2)),
+            "m": lambda s: s.positions[:, 0].mean(axis=1),
+            "log_weight": lambda s: s.log_weights,
+        },
+        n_measurements=800,
+        warmup=30,
+        seed=1,
+    )
+    exact = {
+        "diagonal": weights @ MODEL.diagonal(loops).mean(axis=1),
+        "x": weights @ transverse_values(LOOP, loops).mean(axis=(1, 2)),
+        "m": weights @ loops[:, 0].mean(axis=1),
+        "log_weight": weights @ LOOP.log_weight(loops),
+    }
+    for name, value in exact.items():
+        found = run.estimate(name)
+        assert abs(found.z_score(value)) < 4
+        assert 0.0 < found.stderr < 0.03
+
+
+def test_spins_without_transverse_field_stay_the_same_in_time():
+    """Oracle: a classical spin in a field, tanh(beta h)."""
+    static = [["z", [[-0.4, 0]]], ["x", [[-1.0, 1]]]]
+    model = IsingModel.from_spin_model(SpinModel.from_quspin(static, 2))
+    loop = IsingLoop.thermal(model, 2.0, 10)
+    run = run_chains(
+        ClusterUpdate(loop),
+        random_loops(loop, np.random.default_rng(2), 100),
+        observables={
+            "z": lambda s: s.positions[:, :, 0].mean(axis=1),
+            "same": lambda s: (s.positions[:, :, 0] == s.positions[:, :1, 0]).all(axis=1),
+            "x": lambda s: transverse_values(loop, s.positions)[:, :, 1].mean(axis=1),
+        },
+        n_measurements=200,
+        warmup=10,
+        seed=3,
+    )
+    assert abs(run.estimate("z").z_score(np.tanh(0.8))) < 4
+    assert run.series["same"].all()
+    assert abs(run.estimate("x").z_score(np.tanh(2.0))) < 4
+
+
+def test_bad_input():
+    """Oracle: what messages say."""
+    with pytest.raises(InvalidInputError, match="even"):
+        IsingLoop.thermal(MODEL, 1.0, 5)
+    with pytest.raises(InvalidInputError, match="positive"):
+        IsingLoop.thermal(MODEL, 0.0, 4)
