@@ -13,6 +13,7 @@ from kakehashi_core.errors import InvalidInputError
 from kakehashi_dbm.cluster_updates import ClusterUpdate, random_loops
 from kakehashi_dbm.ising_loop import IsingLoop, transverse_values
 from kakehashi_dbm.ising_model import IsingModel
+from kakehashi_dbm.line_averages import line_averages
 from kakehashi_quspin.spin_model import SpinModel
 
 STATIC = [
@@ -69,6 +70,62 @@ def test_purified_estimates_by_enumeration():
     exact = np.trace(psi.T @ v @ psi) / norm
     for t in range(N_SLICES):
         assert weights @ MODEL.diagonal(loops[:, t]) == pytest.approx(exact, rel=1e-11)
+
+
+def test_averages_over_lines():
+    """Oracle: conditional averages of one spin's history over all of its histories, by enumeration."""
+    loops = every_loop()
+    logs = LOOP.log_weight(loops)
+    z, x = line_averages(LOOP, loops)
+    plain = transverse_values(LOOP, loops)
+    for site in range(3):
+        others = np.delete(loops, site, axis=2).reshape(len(loops), -1)
+        groups = np.unique(others, axis=0, return_inverse=True)[1].ravel()
+        for chosen in (0, 17, 200):
+            same = groups == chosen
+            w = np.exp(logs[same] - logs[same].max())
+            w /= w.sum()
+            assert z[same][:, :, site] == pytest.approx(
+                np.tile(w @ loops[same][:, :, site], (same.sum(), 1)), abs=1e-12
+            )
+            assert x[same][:, :, site] == pytest.approx(
+                np.tile(w @ plain[same][:, :, site], (same.sum(), 1)), abs=1e-12
+            )
+
+
+def test_averages_over_long_lines():
+    """Oracle: the plain estimates in the mean, with less noise; strong couplings do not overflow."""
+    n = 6
+    static = [
+        ["zz", [[-1.0, i, (i + 1) % n] for i in range(n)]],
+        ["x", [[-1.0, i] for i in range(n)]],
+    ]
+    model = IsingModel.from_spin_model(SpinModel.from_quspin(static, n))
+    loop = IsingLoop.thermal(model, 20.0, 80)
+
+    def lines(state):
+        return line_averages(loop, state.positions)[1].mean(axis=(1, 2))
+
+    run = run_chains(
+        ClusterUpdate(loop),
+        random_loops(loop, np.random.default_rng(4), 20),
+        observables={
+            "plain": lambda s: transverse_values(loop, s.positions).mean(axis=(1, 2)),
+            "lines": lines,
+            "difference": lambda s: (
+                transverse_values(loop, s.positions).mean(axis=(1, 2)) - lines(s)
+            ),
+        },
+        n_measurements=200,
+        warmup=20,
+        seed=5,
+    )
+    assert abs(run.estimate("difference").z_score(0.0)) < 4
+    assert run.series["lines"].std() < 0.8 * run.series["plain"].std()
+    for beta in (1e-4, 2e3):
+        extreme = IsingLoop.thermal(model, beta, 10)
+        for values in line_averages(extreme, np.ones((1, 10, n), dtype=np.int8)):
+            assert np.isfinite(values).all()
 
 
 def test_cluster_updates_sample_the_loop():
