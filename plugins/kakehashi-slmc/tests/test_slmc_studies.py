@@ -66,6 +66,8 @@ def test_the_speed_study():
         "case": SMALL.state_dict(),
         "n_chains": 4,
         "n_steps": {"metropolis": 20, "hmc": 20, "self-learning": 40},
+        "n_layers": 1,
+        "steps": 2,
         "seed": 1,
     }
     found = speed_study(task)
@@ -74,11 +76,13 @@ def test_the_speed_study():
     expected = other["tau"]["m2"] * 9 / (own["tau"]["m2"] * own["diagonalizations"])
     assert ratio == pytest.approx(expected)
     assert own["diagonalizations"] <= 1.0
+    assert "self-learning, attention" in found["kernels"]
+    assert found["training_cpu_seconds"]["self-learning, attention"] > 0.0
     import kakehashi_slmc.studies.speed as speed
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(speed, "LARGEST_METROPOLIS", 4)
-        again = speed_study({**task, "n_metropolis": 2})
+        again = speed_study({**task, "n_metropolis": 2, "n_layers": 0})
     assert again["kernels"]["metropolis"]["diagonalizations"] == 9
     assert again["kernels"]["metropolis"]["n_chains"] == 2
 

@@ -87,9 +87,9 @@ class EquivariantAttention(torch.nn.Module):
 
     def effective_spins(self, spins: torch.Tensor) -> torch.Tensor:
         """Return the spins that the linear model reads, (n_chains, n_sites, 3)."""
-        for weights in self.layers:
-            mixed = torch.einsum("xn,nij->xij", weights, self.averages)
-            query, key, value = (torch.matmul(m, spins) for m in mixed)
+        every = torch.einsum("lxn,nij->lxij", self.layers, self.averages)
+        for mixed in every.flatten(1, 2):
+            query, key, value = torch.matmul(mixed, spins).chunk(3, dim=1)
             scores = torch.relu(query @ key.transpose(1, 2) / math.sqrt(3.0))
             turned = spins + scores @ value
             length = turned.norm(dim=-1, keepdim=True).clamp(min=SMALLEST_LENGTH)

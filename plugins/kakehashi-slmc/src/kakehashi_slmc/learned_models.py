@@ -66,7 +66,7 @@ class Linear:
     shells: DistanceShells
     n_shells: int | None = None
     name: str = field(default="linear", init=False)
-    cost: float = field(default=0.05, init=False)
+    cost: float = field(default=0.04, init=False)
 
     def fit(
         self,
@@ -98,9 +98,9 @@ class FourSpins:
     """``RidgeModel`` of four-spin features."""
 
     shells: DistanceShells
-    n_fields: int = 4
+    n_fields: int = 5
     name: str = field(default="four-spin", init=False)
-    cost: float = field(default=0.4, init=False)
+    cost: float = field(default=0.06, init=False)
 
     def fit(
         self,

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
-Features = Callable[[FloatArray], FloatArray]
-"""Spins, (n_samples, n_sites, 3), to numbers, (n_samples, n_features)."""
+
+
+class Features(Protocol):
+    """Invariants of spins."""
+
+    def __call__(self, spins: FloatArray) -> FloatArray:
+        """Return numbers, (n_samples, n_features), of spins, (n_samples, n_sites, 3)."""
+
+    def contracted(self, weights: FloatArray) -> Callable[[FloatArray], FloatArray]:
+        """Return the sum of weights times features as a function of spins, quickly evaluated."""
+
 
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -33,6 +42,12 @@ class RidgeModel:
     scale: FloatArray
     coefficients: FloatArray
     constant: float
+    _sum: Callable[[FloatArray], FloatArray] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Prepare the evaluation."""
+        weights = self.coefficients / self.scale
+        object.__setattr__(self, "_sum", self.features.contracted(weights))
 
     @classmethod
     def fit(
@@ -75,5 +90,5 @@ class RidgeModel:
 
     def __call__(self, spins: FloatArray) -> FloatArray:
         """Return log W_eff of each chain, (n_chains,)."""
-        standard = (self.features(spins) - self.center) / self.scale
-        return np.asarray(self.constant + standard @ self.coefficients)
+        offset = self.constant - float((self.center / self.scale) @ self.coefficients)
+        return np.asarray(offset + self._sum(spins))

@@ -213,7 +213,9 @@ class SelfLearner(Kernel):
         else:
             kind = next(k for k in self._kinds if k.name == learned.kind)
             better: EffectiveModel = kind.restore(self._arrays[kind.name])
-            self._inner = Nested(better, sweeps, times=learned.times)
+            # Several moves follow each other: each may be shorter.
+            short = PairSweeps(linear.couplings, n_sweeps=1)
+            self._inner = Nested(better, short, times=learned.times)
         self._kernel = SelfLearning(self._exact, self._inner)
 
     def _split(self) -> tuple[TrainingSample, TrainingSample]:

@@ -5,14 +5,14 @@ Features are objects that turn spins, (n_samples, n_sites, 3), into numbers, (n_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from kakehashi_slmc.distance_shells import DistanceShells
-from kakehashi_slmc.linear_model import shell_features
+from kakehashi_slmc.linear_model import LinearModel, shell_features
 from kakehashi_slmc.spinors import spinors
 
 FloatArray = npt.NDArray[np.float64]
@@ -35,19 +35,42 @@ class FourSpinFeatures:
 
     def __call__(self, spins: FloatArray) -> FloatArray:
         """Return the features, (n_samples, n_features)."""
-        fields = [np.matmul(self.shells.adjacency(n), spins) for n in range(self.n_fields)]
-        invariants = [
-            np.einsum("bia,bia->bi", fields[n], fields[k])
-            for n in range(self.n_fields)
-            for k in range(n, self.n_fields)
-            if (n, k) != (0, 0)
-        ]
-        products = [
-            np.einsum("bi,bi->b", invariants[p], invariants[q])
-            for p in range(len(invariants))
-            for q in range(p, len(invariants))
-        ]
-        return np.column_stack([shell_features(self.shells, spins), *products])
+        fields = np.stack(
+            [np.matmul(self.shells.adjacency(n), spins) for n in range(self.n_fields)], axis=1
+        )
+        invariants = self._invariants(fields)
+        first, second = np.triu_indices(invariants.shape[2])
+        products = np.einsum("bip,biq->bpq", invariants, invariants)[:, first, second]
+        return np.column_stack([shell_features(self.shells, spins), products])
+
+    def contracted(self, weights: FloatArray) -> Callable[[FloatArray], FloatArray]:
+        """Return the sum of weights times features as a function of spins that does not list them.
+
+        Args:
+            weights: (n_features,).
+        """
+        n = self.shells.n_shells
+        pairs = LinearModel(shells=self.shells, constant=0.0, coefficients=weights[:n]).couplings
+        averages = np.concatenate([self.shells.adjacency(k) for k in range(self.n_fields)])
+        size = self.n_fields * (self.n_fields + 1) // 2 - 1
+        form = np.zeros((size, size))
+        form[np.triu_indices(size)] = weights[n:]
+        n_sites = self.shells.n_sites
+
+        def total(spins: FloatArray) -> FloatArray:
+            fields = np.matmul(averages, spins).reshape(len(spins), self.n_fields, n_sites, 3)
+            linear = 0.5 * np.einsum("bia,bia->b", spins, np.matmul(pairs, spins))
+            invariants = self._invariants(fields)
+            return np.asarray(linear + ((invariants @ form) * invariants).sum(axis=(1, 2)))
+
+        return total
+
+    def _invariants(self, fields: FloatArray) -> FloatArray:
+        """Return b of fields (n, n_fields, n_sites, 3), (n, n_sites, n_invariants)."""
+        first, second = np.triu_indices(self.n_fields)
+        # V_0 . V_0 = 1 comes first, and says nothing.
+        products = (fields[:, first[1:]] * fields[:, second[1:]]).sum(axis=3)
+        return np.ascontiguousarray(np.swapaxes(products, 1, 2))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +99,10 @@ class BondFeatures:
             columns.append(np.trace(power, axis1=1, axis2=2).real)
         return np.column_stack(columns)
 
+    def contracted(self, weights: FloatArray) -> Callable[[FloatArray], FloatArray]:
+        """Return the sum of weights times features as a function of spins."""
+        return lambda spins: self(spins) @ weights
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JoinedFeatures:
@@ -86,3 +113,7 @@ class JoinedFeatures:
     def __call__(self, spins: FloatArray) -> FloatArray:
         """Return the features, (n_samples, n_features)."""
         return np.column_stack([part(spins) for part in self.parts])
+
+    def contracted(self, weights: FloatArray) -> Callable[[FloatArray], FloatArray]:
+        """Return the sum of weights times features as a function of spins."""
+        return lambda spins: self(spins) @ weights

@@ -24,7 +24,7 @@ from kakehashi_slmc.studies.speed import speed_study
 
 STUDIES = ("layers", "speed", "hard", "blocks")
 PACKAGES = ("kakehashi-core", "kakehashi-slmc", "numpy", "scipy", "numba", "torch")
-VERSION = "2"
+VERSION = "3"
 
 HARD_CASES = (
     Case(coupling=8.0, chemical_potential=-4.5),
@@ -35,6 +35,8 @@ SPEED_TASKS: tuple[dict[str, Any], ...] = (
         "case": Case().state_dict(),
         "n_chains": 16,
         "n_steps": {"metropolis": 500, "hmc": 800, "self-learning": 3000},
+        "n_layers": 3,
+        "steps": 700,
     },
     {
         "case": Case(length=12).state_dict(),
