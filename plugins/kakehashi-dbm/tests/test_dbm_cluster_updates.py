@@ -14,6 +14,7 @@ from kakehashi_dbm.cluster_updates import ClusterUpdate, random_loops
 from kakehashi_dbm.ising_loop import IsingLoop, transverse_values
 from kakehashi_dbm.ising_model import IsingModel
 from kakehashi_dbm.line_averages import line_averages
+from kakehashi_dbm.loop_operators import operator_values
 from kakehashi_quspin.spin_model import SpinModel
 
 STATIC = [
@@ -126,6 +127,31 @@ def test_averages_over_long_lines():
         extreme = IsingLoop.thermal(model, beta, 10)
         for values in line_averages(extreme, np.ones((1, 10, n), dtype=np.int8)):
             assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        [["x", [[0.7, 1]]]],
+        [["xx", [[1.0, 0, 1]]], ["zz", [[0.5, 1, 2]]]],
+        [["yy", [[1.0, 1, 2]]]],
+        [["+-", [[0.3, 0, 2]]], ["-+", [[0.3, 0, 2]]]],
+        [["xz", [[1.0, 0, 2]]], ["xxx", [[0.4, 0, 1, 2]]]],
+        [["yzy", [[1.0, 0, 1, 2]]], ["I", [[0.3, 0]]]],
+        [["y", [[1.0, 1]]]],
+    ],
+)
+def test_any_operator_by_enumeration(operator):
+    """Oracle: <Psi| O |Psi> / <Psi|Psi> of the Trotter state, over all loops, at every slice."""
+    loops = every_loop()
+    weights = np.exp(LOOP.log_weight(loops))
+    weights /= weights.sum()
+    psi = trotter_state()
+    model = SpinModel.from_quspin(operator, 3)
+    exact = np.trace(psi.T @ model.matrix() @ psi).real / (psi**2).sum()
+    values = operator_values(LOOP, loops, {**model.terms, (): model.constant})
+    for t in range(N_SLICES):
+        assert weights @ values[:, t] == pytest.approx(exact, rel=1e-10, abs=1e-12)
 
 
 def test_cluster_updates_sample_the_loop():

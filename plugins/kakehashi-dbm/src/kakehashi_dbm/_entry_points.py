@@ -1,0 +1,37 @@
+"""Entry points of kakehashi-dbm. Imports kakehashi_core only: listing must stay cheap."""
+
+from __future__ import annotations
+
+from kakehashi_core.specs import API_VERSION, Citation, Domain, SamplerSpec
+
+NOMURA = Citation(
+    text=(
+        "Y. Nomura, N. Yoshioka, F. Nori, Purifying deep Boltzmann machines for thermal quantum states, "
+        "Phys. Rev. Lett. 127, 060601 (2021)"
+    ),
+    doi="10.1103/PhysRevLett.127.060601",
+    bibtex="""@article{nomura2021purifying,
+  author  = {Nomura, Yusuke and Yoshioka, Nobuyuki and Nori, Franco},
+  title   = {Purifying Deep {Boltzmann} Machines for Thermal Quantum States},
+  journal = {Physical Review Letters},
+  volume  = {127},
+  pages   = {060601},
+  year    = {2021},
+  doi     = {10.1103/PhysRevLett.127.060601}
+}""",
+)
+
+
+def thermal_dbm() -> SamplerSpec:
+    """Describe the sampler of thermal states; numba and QuSpin are imported when it is resolved."""
+    return SamplerSpec(
+        name="thermal-dbm",
+        api_version=API_VERSION,
+        factory="kakehashi_dbm.thermal_sampler:ThermalDBM",
+        summary="thermal states of quantum spins from deep Boltzmann machines, with error bars",
+        citation=NOMURA,
+        domain=Domain(
+            note="Ising models in a transverse field on any graph, with longitudinal fields and disorder"
+        ),
+        units={"energy": "unit of the couplings", "states": "basis integers of QuSpin"},
+    )
