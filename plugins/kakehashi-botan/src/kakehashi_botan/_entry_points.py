@@ -176,7 +176,7 @@ def t_botan() -> CalculatorSpec:
         "TemperaturePropensityCalculator",
         "propensities and an estimate of the temperature from one configuration",
         T_BOTAN,
-        "Kob-Andersen mixture, 80:20, density 1.2, T = 0.50 to 0.80, periodic boxes",
+        "Kob-Andersen mixture, 80:20, density 1.2, T = 0.56 to 0.80, periodic boxes",
         "temperature_estimate",
     )
 

@@ -6,4 +6,6 @@ from .ising_construction import ising_machine as ising_machine
 from .ising_loop import IsingLoop as IsingLoop
 from .ising_model import IsingModel as IsingModel
 from .machine_builder import MachineBuilder as MachineBuilder
+from .thermal_curve import ThermalCurve as ThermalCurve
+from .thermal_curve import thermal_curve as thermal_curve
 from .thermal_sampler import ThermalDBM as ThermalDBM
