@@ -149,9 +149,12 @@ def test_bad_input():
     ):
         with pytest.raises(InvalidInputError, match=message):
             ThermalDBM(model, **options)
-    exchange = SpinModel.from_quspin([["xx", [[1.0, 0, 1]]], ["yy", [[1.0, 0, 1]]]], N)
-    with pytest.raises(UnsupportedError, match="x_0 x_1"):
-        ThermalDBM(exchange, beta=1.0)
+    mixed = SpinModel.from_quspin([["xx", [[1.0, 0, 1]]], ["x", [[1.0, 0]]]], N)
+    with pytest.raises(UnsupportedError, match=r"x_0 x_1.*exchange model"):
+        ThermalDBM(mixed, beta=1.0)
+    triangle = [[s, [[1.0, i, (i + 1) % 3] for i in range(3)]] for s in ("xx", "yy", "zz")]
+    with pytest.raises(UnsupportedError, match="sign problem"):
+        ThermalDBM(SpinModel.from_quspin(triangle, 3), beta=1.0)
     fixed = SpinModel.from_quspin([["zz", [[1.0, 0, 1]]]], spin_basis_1d(N, Nup=3))
     with pytest.raises(UnsupportedError, match="Nup"):
         ThermalDBM(fixed, beta=1.0)
@@ -177,3 +180,28 @@ def test_by_name_from_quspin():
         sampler("thermal-dmb", static, basis, beta=2.0)
     with pytest.raises(InvalidInputError, match="n_chains"):
         sampler("thermal-dbm", static, basis, beta=2.0, n_chain=3)
+
+
+@pytest.mark.parametrize("n_up", [None, 3])
+def test_heisenberg_rings(n_up):
+    """Oracle: exact diagonalization, also at fixed magnetization; exchange as ladder operators."""
+    bonds = [[0.5, i, (i + 1) % N] for i in range(N)]
+    static = [["+-", bonds], ["-+", bonds], ["zz", [[1.0, *b[1:]] for b in bonds]]]
+    basis = spin_basis_1d(N, Nup=n_up, pauli=0)
+    thermal = sampler("thermal-dbm", static, basis, beta=2.0, seed=3, n_chains=20)
+    thermal.run(400)
+    exact = exact_thermal(static, basis, beta=2.0)
+    energy = thermal.energy()
+    # The Trotter error at this step is below a tenth of a percent.
+    assert abs(energy.z_score(exact.energy.mean, 1e-3 * abs(exact.energy.mean))) < 4
+    assert energy.stderr < 0.02 * abs(exact.energy.mean)
+    pair = thermal.expt_value([["zz", [[1.0, 0, 1]]]])
+    assert abs(thermal.expt_value(static).z_score(energy.mean, energy.stderr)) < 4
+    across = thermal.expt_value([["xx", [[1.0, 0, 1]]]])
+    if n_up is None:
+        assert abs(across.z_score(pair.mean, pair.stderr)) < 4
+    states = thermal.sample_spins(50)
+    if n_up is not None:
+        assert ((states > 0).sum(axis=1) == n_up).all()
+    with pytest.raises(UnsupportedError, match="x_0 x_2"):
+        thermal.expt_value([["xx", [[1.0, 0, 2]]]])

@@ -31,7 +31,7 @@ def thermal_dbm() -> SamplerSpec:
         summary="thermal states of quantum spins from deep Boltzmann machines, with error bars",
         citation=NOMURA,
         domain=Domain(
-            note="Ising models in a transverse field on any graph, with longitudinal fields and disorder"
+            note="Ising models in a transverse field, and XXZ models without frustration, on any graph"
         ),
         units={"energy": "unit of the couplings", "states": "basis integers of QuSpin"},
     )

@@ -9,15 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kakehashi_core.chains import ChainState, autocorrelation, effective_sample_size, rhat
-from kakehashi_core.errors import InvalidInputError, UnsupportedError
+from kakehashi_core.chains import autocorrelation, effective_sample_size, rhat
+from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.random_streams import recorded_seed
 from kakehashi_core.results import Estimate
-from kakehashi_dbm.cluster_updates import ClusterUpdate, random_loops
-from kakehashi_dbm.ising_loop import IsingLoop, Spins
-from kakehashi_dbm.ising_model import IsingModel
-from kakehashi_dbm.line_averages import line_averages
-from kakehashi_dbm.loop_operators import operator_values
+from kakehashi_dbm.engines import Spins, engine_for
 from kakehashi_quspin.basis_integers import integers_of
 from kakehashi_quspin.operator_lists import pauli_sum
 from kakehashi_quspin.pauli_strings import is_hermitian
@@ -27,8 +23,6 @@ FloatArray = npt.NDArray[np.float64]
 
 TROTTER_STEP = 0.05
 """Imaginary time of a slice times the largest coupling; the error of energies falls with its square."""
-LEAST_SLICES = 4
-SMALLEST_BETA = 1e-12
 FIRST_RUN = 500
 """Measurements of each chain that are made when an average is asked for before anything was sampled."""
 
@@ -37,7 +31,8 @@ class ThermalDBM:
     """Samples of a thermal state from the deep Boltzmann machine that is written down for it.
 
     Args:
-        model: Ising model in a transverse field, on any graph, with longitudinal fields and disorder.
+        model: Ising model in a transverse field, with longitudinal fields and disorder, on any graph; or XXZ
+            model without frustration of its exchange, with fields along z.
         beta: Inverse temperature, at least 0.
         trotter_step: Imaginary time of a slice times the largest coupling.
         n_chains: Chains that move together.
@@ -49,7 +44,7 @@ class ThermalDBM:
         seed: What all random numbers come from.
 
     Raises:
-        UnsupportedError: If the model has other terms, or a fixed magnetization.
+        UnsupportedError: If the model has other terms, or a sign problem; the message names them.
         InvalidInputError: If a number makes no sense.
     """
 
@@ -73,29 +68,21 @@ class ThermalDBM:
                 raise InvalidInputError(f"{name} must be at least 1, got {number}")
         if warmup < 0:
             raise InvalidInputError(f"warmup must be at least 0, got {warmup}")
-        if model.n_up is not None:
-            raise UnsupportedError(
-                f"the basis fixes {model.n_up} spins up, which cluster updates do not keep; leave Nup out"
-            )
-        self._model, self._ising = model, IsingModel.from_spin_model(model)
+        self._model, self._engine = model, engine_for(model, float(beta), trotter_step)
         self.beta, self._thin, self._warmup = float(beta), thin, warmup
-        self._loop = IsingLoop.thermal(
-            self._ising,
-            max(self.beta, SMALLEST_BETA),
-            n_slices(self._ising, self.beta, trotter_step),
-        )
-        self._kernel = ClusterUpdate(self._loop)
+        self._kernel = self._engine.kernel
         self.seed = recorded_seed(seed)
         self._rng = np.random.default_rng(self.seed)
-        self._state = self._kernel.start(random_loops(self._loop, self._rng, n_chains))
+        start = self._engine.random_start(self._rng, n_chains)
+        self._state = self._kernel.start(start)
         self._warm = False
-        self._loops = np.zeros((0, n_chains, self._loop.n_slices, model.n_sites), dtype=np.int8)
+        self._positions = np.zeros((0, *start.shape), dtype=np.int8)
         self._energies = np.zeros((0, n_chains))
 
     @property
     def n_slices(self) -> int:
-        """Slices of the loop in imaginary time."""
-        return self._loop.n_slices
+        """Slices in imaginary time."""
+        return self._engine.n_slices
 
     def run(self, n_measurements: int) -> None:
         """Measure each chain so many times more.
@@ -114,7 +101,7 @@ class ThermalDBM:
             for _ in range(self._thin):
                 self._state = self._kernel.step(self._state, self._rng).state
             found.append(self._state.positions)
-        self._loops = np.concatenate([self._loops, np.array(found)])
+        self._positions = np.concatenate([self._positions, np.array(found)])
 
     def sample(self, n: int) -> npt.NDArray[Any]:
         """Return n new states as basis integers of QuSpin, (n,); chains one after the other."""
@@ -130,11 +117,11 @@ class ThermalDBM:
             raise InvalidInputError(f"the number of states must be at least 1, got {n}")
         n_measurements = math.ceil(n / self._state.n_chains)
         self.run(n_measurements)
-        new = self._loops[-n_measurements:, :, 0]
-        return np.asarray(new.reshape(-1, new.shape[-1])[:n].copy())
+        new = [self._engine.states(p)[:, 0] for p in self._positions[-n_measurements:]]
+        return np.concatenate(new)[:n]
 
     def energy(self) -> Estimate:
-        """Return <H>, averaged over whole histories of single spins."""
+        """Return <H>."""
         return autocorrelation(self._energy_series()).estimate()
 
     def expt_value(self, operator: Any) -> Estimate:
@@ -145,7 +132,7 @@ class ThermalDBM:
 
         Raises:
             InvalidInputError: If it is no such list, or not Hermitian.
-            UnsupportedError: If a string flips too many spins.
+            UnsupportedError: If the operator cannot be read off the samples; the message names the term.
         """
         return autocorrelation(self._series(operator)).estimate()
 
@@ -166,8 +153,9 @@ class ThermalDBM:
         if not (0 <= first < n and 0 <= second < n):
             raise InvalidInputError(f"sites are 0 to {n - 1}, got {first} and {second}")
         self._ensure()
-        later = self._loops[..., first].astype(float)
-        now = self._loops[..., second]
+        states = [self._engine.states(p) for p in self._positions]
+        later = np.array([s[..., first] for s in states], dtype=float)
+        now = np.array([s[..., second] for s in states], dtype=float)
         numbers = range(self.n_slices // 2 + 1)
         found = [
             autocorrelation((np.roll(later, -m, axis=2) * now).mean(axis=2).T).estimate()
@@ -193,7 +181,7 @@ class ThermalDBM:
             "beta": self.beta,
             "warm": self._warm,
             "positions": self._state.positions,
-            "loops": self._loops,
+            "measured": self._positions,
             "rng": self._rng.bit_generator.state,
         }
 
@@ -206,50 +194,32 @@ class ThermalDBM:
         shape = np.shape(state["positions"])
         if shape != self._state.positions.shape or float(state["beta"]) != self.beta:
             raise InvalidInputError(
-                f"the state holds loops of shape {shape} at beta = {state['beta']}, this sampler has "
+                f"the state has the shape {shape} at beta = {state['beta']}, this sampler has "
                 f"{self._state.positions.shape} at {self.beta}"
             )
         self.seed, self._warm = int(state["seed"]), bool(state["warm"])
         positions = np.array(state["positions"], dtype=np.int8)
-        self._state = ChainState(positions, self._loop.log_weight(positions))
-        self._loops = np.array(state["loops"], dtype=np.int8)
+        self._state = self._kernel.start(positions)
+        self._positions = np.array(state["measured"], dtype=np.int8)
         self._energies = self._energies[:0]
         self._rng.bit_generator.state = state["rng"]
 
     def _ensure(self) -> None:
-        if not len(self._loops):
+        if not len(self._positions):
             self.run(FIRST_RUN)
 
     def _energy_series(self) -> FloatArray:
         """Return the energy at every measurement, (n_chains, n_measurements)."""
         self._ensure()
-        new = [self._energy(loops) for loops in self._loops[len(self._energies) :]]
+        new = [self._engine.energies(p) for p in self._positions[len(self._energies) :]]
         if new:
             self._energies = np.concatenate([self._energies, np.array(new)])
         return self._energies.T
-
-    def _energy(self, loops: Spins) -> FloatArray:
-        ising = self._ising
-        z, x = line_averages(self._loop, loops)
-        i, j = ising.bonds.T
-        # Both ends of a bond are averaged over in turn.
-        pairs = 0.5 * (z[..., i] * loops[..., j] + loops[..., i] * z[..., j]) @ ising.couplings
-        fields = z @ ising.longitudinal + x @ ising.transverse
-        return np.asarray(ising.constant - (pairs + fields).mean(axis=1))
 
     def _series(self, operator: Any) -> FloatArray:
         sums = pauli_sum(operator, self._model.n_sites, pauli=self._model.pauli)
         if not is_hermitian(sums):
             raise InvalidInputError("the operator is not Hermitian; add the conjugate terms")
         real = {string: float(complex(c).real) for string, c in sums.items()}
-        turned = self._ising.rotation.apply(real)
         self._ensure()
-        values = [operator_values(self._loop, loops, turned).mean(axis=1) for loops in self._loops]
-        return np.array(values).T
-
-
-def n_slices(model: IsingModel, beta: float, trotter_step: float) -> int:
-    """Return the even number of slices that keeps imaginary time times the largest coupling small."""
-    sizes = (model.couplings, model.longitudinal, model.transverse)
-    largest = max((float(np.abs(s).max()) for s in sizes if s.size), default=0.0)
-    return max(LEAST_SLICES, 2 * math.ceil(0.5 * beta * largest / trotter_step))
+        return np.array([self._engine.averages(p, real) for p in self._positions]).T

@@ -136,13 +136,18 @@ class WorldLines:
 
         Its mean is that of the Trotter product, whose error falls as the square of a step.
         """
+        fields = pieces @ (self.fields / self.beta)
+        return np.asarray(self.model.constant + self.bond_energies(pieces).sum(axis=1) - fields)
+
+    def bond_energies(self, pieces: Spins) -> FloatArray:
+        """Return estimates of Jz z z - Jx (x x + y y) of each bond, (n_chains, n_bonds)."""
         jz, jx = self.model.along[self.bond_of], self.model.across[self.bond_of]
         x = 2.0 * self.lengths * jx
         slopes = np.stack([-jz, jz + 2.0 * jx * np.tanh(x), jz + 2.0 * jx / np.tanh(x)], axis=1)
-        kinds = self.kinds(pieces)
-        chosen = np.take_along_axis(slopes[None], kinds[..., None], axis=2)[..., 0]
-        total = chosen @ (self.lengths / self.beta) + pieces @ (self.fields / self.beta)
-        return np.asarray(self.model.constant - total)
+        chosen = np.take_along_axis(slopes[None], self.kinds(pieces)[..., None], axis=2)[..., 0]
+        found = np.zeros((len(pieces), len(self.model.bonds)))
+        np.add.at(found.T, self.bond_of, -(chosen * self.lengths / self.beta).T)
+        return found
 
 
 def _piece_fields(

@@ -1,0 +1,193 @@
+"""What a sampler needs to know of a class of models: how to move, and how to read what moved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kakehashi_core.chains import Kernel
+from kakehashi_core.errors import InvalidInputError, UnsupportedError
+from kakehashi_dbm.cluster_updates import ClusterUpdate, random_loops
+from kakehashi_dbm.exchange_model import ExchangeModel
+from kakehashi_dbm.ising_loop import IsingLoop
+from kakehashi_dbm.ising_model import IsingModel
+from kakehashi_dbm.line_averages import line_averages
+from kakehashi_dbm.loop_operators import operator_values
+from kakehashi_dbm.loop_updates import LoopUpdate, straight_lines
+from kakehashi_dbm.world_lines import WorldLines
+from kakehashi_quspin.pauli_strings import PauliString
+from kakehashi_quspin.spin_model import SpinModel
+
+FloatArray = npt.NDArray[np.float64]
+Spins = npt.NDArray[np.int8]
+Terms = Mapping[PauliString, float]
+
+LEAST_SLICES = 4
+SMALLEST_BETA = 1e-12
+
+
+class Engine(Protocol):
+    """A class of models at one temperature."""
+
+    @property
+    def n_slices(self) -> int:
+        """Slices in imaginary time that are physical states."""
+
+    @property
+    def kernel(self) -> Kernel:
+        """What moves chains."""
+
+    def random_start(self, rng: np.random.Generator, n_chains: int) -> Spins:
+        """Return where chains start, (n_chains, ...)."""
+
+    def states(self, positions: Spins) -> Spins:
+        """Return physical states, (n_chains, n_slices, n_sites)."""
+
+    def energies(self, positions: Spins) -> FloatArray:
+        """Return estimates of <H>, (n_chains,)."""
+
+    def averages(self, positions: Spins, terms: Terms) -> FloatArray:
+        """Return estimates of an operator in the frame of the user, (n_chains,)."""
+
+
+def engine_for(model: SpinModel, beta: float, trotter_step: float) -> Engine:
+    """Return the engine of a model.
+
+    Args:
+        model: Spin model.
+        beta: Inverse temperature, at least 0.
+        trotter_step: Imaginary time of a slice times the largest coupling.
+
+    Raises:
+        UnsupportedError: If no engine treats it; the message says why each does not.
+    """
+    try:
+        ising = IsingModel.from_spin_model(model)
+    except UnsupportedError as not_ising:
+        try:
+            exchange = ExchangeModel.from_spin_model(model)
+        except UnsupportedError as not_exchange:
+            raise UnsupportedError(
+                f"no sampler treats this model. As an Ising model: {not_ising}. As an exchange model: "
+                f"{not_exchange}"
+            ) from None
+        return ExchangeEngine(exchange, model.n_up, beta, trotter_step)
+    if model.n_up is not None:
+        raise UnsupportedError(
+            f"the basis fixes {model.n_up} spins up, which cluster updates do not keep; leave Nup out"
+        )
+    return IsingEngine(ising, beta, trotter_step)
+
+
+class IsingEngine:
+    """Ising models in a transverse field: Swendsen-Wang updates, averages over histories of spins."""
+
+    def __init__(self, model: IsingModel, beta: float, trotter_step: float) -> None:
+        self._model = model
+        sizes = (model.couplings, model.longitudinal, model.transverse)
+        self._loop = IsingLoop.thermal(
+            model, max(beta, SMALLEST_BETA), _n_slices(sizes, beta, trotter_step)
+        )
+        self.kernel: Kernel = ClusterUpdate(self._loop)
+
+    @property
+    def n_slices(self) -> int:
+        """See the protocol."""
+        return self._loop.n_slices
+
+    def random_start(self, rng: np.random.Generator, n_chains: int) -> Spins:
+        """See the protocol."""
+        return random_loops(self._loop, rng, n_chains)
+
+    def states(self, positions: Spins) -> Spins:
+        """See the protocol."""
+        return positions
+
+    def energies(self, positions: Spins) -> FloatArray:
+        """See the protocol."""
+        model = self._model
+        z, x = line_averages(self._loop, positions)
+        i, j = model.bonds.T
+        # Both ends of a bond are averaged over in turn.
+        pairs = 0.5 * (z[..., i] * positions[..., j] + positions[..., i] * z[..., j])
+        total = pairs @ model.couplings + z @ model.longitudinal + x @ model.transverse
+        return np.asarray(model.constant - total.mean(axis=1))
+
+    def averages(self, positions: Spins, terms: Terms) -> FloatArray:
+        """See the protocol."""
+        turned = self._model.rotation.apply(terms)
+        return np.asarray(operator_values(self._loop, positions, turned).mean(axis=1))
+
+
+class ExchangeEngine:
+    """XXZ models without a sign problem: loop updates of world lines."""
+
+    def __init__(
+        self, model: ExchangeModel, n_up: int | None, beta: float, trotter_step: float
+    ) -> None:
+        if beta == 0.0:
+            raise InvalidInputError("beta = 0 needs no sampling: all states are alike")
+        self._model, self._n_up = model, n_up
+        sizes = (model.along, model.across, model.longitudinal)
+        self._lines = WorldLines.thermal(model, beta, _n_slices(sizes, beta, trotter_step))
+        self.kernel: Kernel = LoopUpdate(self._lines, conserve=n_up is not None)
+
+    @property
+    def n_slices(self) -> int:
+        """See the protocol."""
+        return len(self._lines.boundaries)
+
+    def random_start(self, rng: np.random.Generator, n_chains: int) -> Spins:
+        """See the protocol."""
+        n = self._model.n_sites
+        if self._n_up is None:
+            return straight_lines(self._lines, rng.choice([-1, 1], size=(n_chains, n)))
+        one = np.where(np.arange(n) < self._n_up, 1, -1)
+        return straight_lines(
+            self._lines, np.array([rng.permutation(one) for _ in range(n_chains)])
+        )
+
+    def states(self, positions: Spins) -> Spins:
+        """See the protocol."""
+        return self._lines.boundary_spins(positions)
+
+    def energies(self, positions: Spins) -> FloatArray:
+        """See the protocol."""
+        return self._lines.energies(positions)
+
+    def averages(self, positions: Spins, terms: Terms) -> FloatArray:
+        """See the protocol; x x and y y are known on bonds, where both are half of their sum."""
+        model = self._model
+        states = self.states(positions).astype(float)
+        numbers = {(int(i), int(j)): b for b, (i, j) in enumerate(model.bonds)}
+        bonds: FloatArray | None = None
+        total = np.zeros(len(positions))
+        for string, c in terms.items():
+            letters = "".join(a for _, a in string)
+            sites = tuple(i for i, _ in string)
+            if set(letters) <= {"z"}:
+                total += c * np.prod(states[:, :, list(sites)], axis=2).mean(axis=1)
+            elif letters in {"xx", "yy"} and sites in numbers:
+                if bonds is None:
+                    bonds = self._lines.bond_energies(positions)
+                b = numbers[sites]
+                pair = (states[:, :, sites[0]] * states[:, :, sites[1]]).mean(axis=1)
+                across = (model.along[b] * pair - bonds[:, b]) / (2.0 * model.across[b])
+                turned = model.rotation.sites[list(sites)].sum() % 2
+                total += c * across * (-1.0 if turned else 1.0)
+            else:
+                text = " ".join(f"{a}_{i}" for i, a in string)
+                raise UnsupportedError(
+                    f"{text} is not known: exchange models give products of z, and x x and y y on bonds"
+                )
+        return total
+
+
+def _n_slices(sizes: tuple[FloatArray, ...], beta: float, trotter_step: float) -> int:
+    """Return the even number of slices that keeps imaginary time times the largest coupling small."""
+    largest = max((float(np.abs(s).max()) for s in sizes if s.size), default=0.0)
+    return max(LEAST_SLICES, 2 * math.ceil(0.5 * beta * largest / trotter_step))
