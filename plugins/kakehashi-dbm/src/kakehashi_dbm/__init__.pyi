@@ -1,5 +1,10 @@
 from .boltzmann_machine import BoltzmannMachine as BoltzmannMachine
 from .cluster_updates import ClusterUpdate as ClusterUpdate
+from .compact_network import CompactNetwork as CompactNetwork
+from .compact_network import dense_infidelity as dense_infidelity
+from .compact_network import fit_compact as fit_compact
+from .compact_network import ring_energy as ring_energy
+from .compact_network import ring_infidelity as ring_infidelity
 from .free_fermions import chain_thermodynamics as chain_thermodynamics
 from .free_fermions import ring_thermodynamics as ring_thermodynamics
 from .ising_construction import ising_machine as ising_machine

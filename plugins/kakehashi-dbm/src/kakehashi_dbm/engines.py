@@ -97,7 +97,7 @@ class IsingEngine:
     @property
     def n_slices(self) -> int:
         """See the protocol."""
-        return self._loop.n_slices
+        return len(self._loop.physical)
 
     def random_start(self, rng: np.random.Generator, n_chains: int) -> Spins:
         """See the protocol."""
@@ -105,7 +105,7 @@ class IsingEngine:
 
     def states(self, positions: Spins) -> Spins:
         """See the protocol."""
-        return positions
+        return np.asarray(positions[:, self._loop.physical])
 
     def energies(self, positions: Spins) -> FloatArray:
         """See the protocol."""
@@ -113,7 +113,8 @@ class IsingEngine:
         z, x = line_averages(self._loop, positions)
         i, j = model.bonds.T
         # Both ends of a bond are averaged over in turn.
-        pairs = 0.5 * (z[..., i] * positions[..., j] + positions[..., i] * z[..., j])
+        s = self.states(positions)
+        pairs = 0.5 * (z[..., i] * s[..., j] + s[..., i] * z[..., j])
         total = pairs @ model.couplings + z @ model.longitudinal + x @ model.transverse
         return np.asarray(model.constant - total.mean(axis=1))
 

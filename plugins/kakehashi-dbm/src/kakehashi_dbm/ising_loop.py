@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from kakehashi_core.errors import InvalidInputError, UnsupportedError
+from kakehashi_core.errors import InvalidInputError
 from kakehashi_dbm.ising_model import IsingModel
 from kakehashi_dbm.machine_builder import transverse_coupling
 
@@ -36,14 +36,14 @@ class IsingLoop:
         spatial: K, (n_slices, n_bonds).
         fields: f, (n_slices, n_sites).
         temporal: L between slices t and t + 1, (n_slices, n_sites).
-        uniform: Whether all slices are physical.
+        physical: Slices that are thermal states, (n_physical,); couplings before and after them are equal.
     """
 
     bonds: IntArray = field(repr=False)
     spatial: FloatArray = field(repr=False)
     fields: FloatArray = field(repr=False)
     temporal: FloatArray = field(repr=False)
-    uniform: bool = True
+    physical: IntArray = field(repr=False)
 
     @classmethod
     def thermal(cls, model: IsingModel, beta: float, n_slices: int) -> Self:
@@ -72,6 +72,7 @@ class IsingLoop:
             spatial=np.tile(step * model.couplings, shape),
             fields=np.tile(step * model.longitudinal, shape),
             temporal=np.tile(coupling, shape),
+            physical=np.arange(n_slices),
         )
 
     @property
@@ -110,23 +111,19 @@ class IsingLoop:
 
 
 def transverse_values(loop: IsingLoop, spins: Spins) -> FloatArray:
-    """Return purified estimates of x_i, averaged over the spin itself, (n_chains, n_slices, n_sites).
+    """Return purified estimates of x_i, averaged over the spin itself, (n_chains, n_physical, n_sites).
 
         <x_i> = < cosh(L (l - r)) / cosh(L (l + r) + f_i) >,  l and r the neighbors in time
 
     Args:
-        loop: A uniform one.
+        loop: Couplings.
         spins: (n_chains, n_slices, n_sites).
-
-    Raises:
-        UnsupportedError: If slices differ; use ``replica_values`` then.
     """
-    if not loop.uniform:
-        raise UnsupportedError("slices of this loop differ; only its first one is physical")
-    before, after = np.roll(spins, 1, axis=1), np.roll(spins, -1, axis=1)
-    coupling = loop.temporal
-    apart = coupling * (before.astype(float) - after)
-    together = coupling * (before.astype(float) + after) + loop.local_fields(spins)
+    t = loop.physical
+    before, after = spins[:, t - 1].astype(float), spins[:, (t + 1) % loop.n_slices].astype(float)
+    coupling = loop.temporal[t]
+    apart = coupling * (before - after)
+    together = coupling * (before + after) + loop.local_fields(spins)[:, t]
     # cosh(a) / cosh(b) without overflow.
     a, b = np.abs(apart), np.abs(together)
     return np.asarray(np.exp(a - b) * (1.0 + np.exp(-2.0 * a)) / (1.0 + np.exp(-2.0 * b)))

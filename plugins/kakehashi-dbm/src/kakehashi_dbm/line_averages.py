@@ -13,29 +13,23 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from kakehashi_core.errors import UnsupportedError
 from kakehashi_dbm.ising_loop import IsingLoop, Spins
 
 FloatArray = npt.NDArray[np.float64]
 
 
 def line_averages(loop: IsingLoop, spins: Spins) -> tuple[FloatArray, FloatArray]:
-    """Return averages of z and x of each spin over its own history, (n_chains, n_slices, n_sites) each.
+    """Return averages of z and x of each spin over its own history, (n_chains, n_physical, n_sites) each.
 
     Args:
-        loop: A uniform one.
+        loop: Couplings.
         spins: +1 and -1, (n_chains, n_slices, n_sites).
-
-    Raises:
-        UnsupportedError: If slices differ: x is read between equal ones.
     """
-    if not loop.uniform:
-        raise UnsupportedError("slices of this loop differ; only its first one is physical")
     fields = loop.local_fields(spins)
     z, x = np.empty_like(fields), np.empty_like(fields)
     for chain in range(len(spins)):
         _averages(fields[chain], loop.temporal, z[chain], x[chain])
-    return z, x
+    return z[:, loop.physical], x[:, loop.physical]
 
 
 def _compiled(function: Any) -> Any:

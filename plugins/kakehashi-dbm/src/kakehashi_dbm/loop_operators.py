@@ -21,22 +21,21 @@ MOST_FLIPS = 6
 def operator_values(
     loop: IsingLoop, spins: Spins, terms: Mapping[PauliString, float]
 ) -> FloatArray:
-    """Return estimates of a Hermitian operator at every slice, (n_chains, n_slices).
+    """Return estimates of a Hermitian operator at every physical slice, (n_chains, n_physical).
 
     Strings of z are read off. A string that flips spins stands between the two halves of its slice; the
     states of the spins that it flips are summed over, with all other spins as they are.
 
     Args:
-        loop: A uniform one.
+        loop: Couplings.
         spins: +1 and -1, (n_chains, n_slices, n_sites).
         terms: Real coefficient of each Pauli string, in the frame of the loop; the identity is allowed.
 
     Raises:
-        UnsupportedError: If a string flips too many spins, or slices differ.
+        UnsupportedError: If a string flips too many spins.
     """
-    if not loop.uniform:
-        raise UnsupportedError("slices of this loop differ; only its first one is physical")
-    total = np.zeros(spins.shape[:2])
+    here = spins[:, loop.physical]
+    total = np.zeros(here.shape[:2])
     groups: dict[tuple[int, ...], list[tuple[PauliString, float]]] = {}
     for string, c in terms.items():
         groups.setdefault(tuple(i for i, a in string if a != "z"), []).append((string, c))
@@ -49,9 +48,9 @@ def operator_values(
             total += _flipping(loop, spins, flips, group)
             continue
         for string, c in group:
-            product = np.full(spins.shape[:2], c)
+            product = np.full(here.shape[:2], c)
             for i, _ in string:
-                product *= spins[:, :, i]
+                product *= here[:, :, i]
             total += product
     return total
 
@@ -61,10 +60,12 @@ def _flipping(
 ) -> FloatArray:
     """Sum over the states of the flipped spins: later half with s, earlier half with -s."""
     sites = list(flips)
-    before = np.roll(spins, 1, axis=1)[:, :, sites].astype(float)
-    after = np.roll(spins, -1, axis=1)[:, :, sites].astype(float)
-    coupling = loop.temporal[:, sites]
-    among, outside = _fields_of(loop, spins, sites)
+    t = loop.physical
+    before = spins[:, t - 1][:, :, sites].astype(float)
+    after = spins[:, (t + 1) % loop.n_slices][:, :, sites].astype(float)
+    coupling = loop.temporal[t][:, sites]
+    here = spins[:, t]
+    among, outside = _fields_of(loop, here, sites)
     states = np.array(list(itertools.product((1.0, -1.0), repeat=len(sites))))
     # Half of the slice's own weight belongs to each side.
     half = np.array([0.5 * (outside @ s + among @ _pairs(s)) for s in states])
@@ -72,11 +73,11 @@ def _flipping(
     earlier = half + np.array([(before * coupling) @ s for s in states])
     largest = (later + earlier).max(axis=0)
     denominator = np.exp(later + earlier - largest).sum(axis=0)
-    numerator = np.zeros(spins.shape[:2])
+    numerator = np.zeros(here.shape[:2])
     for k, s in enumerate(states):
         # The state with all flipped is the one at the other end of the list.
         weight = np.exp(later[k] + earlier[-1 - k] - largest)
-        numerator += weight * _elements(group, sites, s, spins)
+        numerator += weight * _elements(group, sites, s, here)
     return np.asarray(numerator / denominator)
 
 
@@ -101,16 +102,17 @@ def _fields_of(loop: IsingLoop, spins: Spins, sites: list[int]) -> tuple[FloatAr
     """Return couplings among the sites, (n_slices, n_pairs), and fields of all others on them."""
     order = {pair: k for k, pair in enumerate(itertools.combinations(range(len(sites)), 2))}
     place = {site: k for k, site in enumerate(sites)}
-    among = np.zeros((loop.n_slices, len(order)))
-    outside = np.broadcast_to(loop.fields[:, sites], (*spins.shape[:2], len(sites))).copy()
+    t = loop.physical
+    among = np.zeros((len(t), len(order)))
+    outside = np.broadcast_to(loop.fields[t][:, sites], (*spins.shape[:2], len(sites))).copy()
     for b, (i, j) in enumerate(loop.bonds):
         first, second = place.get(int(i)), place.get(int(j))
         if first is not None and second is not None:
-            among[:, order[min(first, second), max(first, second)]] += loop.spatial[:, b]
+            among[:, order[min(first, second), max(first, second)]] += loop.spatial[t, b]
         elif first is not None:
-            outside[:, :, first] += loop.spatial[:, b] * spins[:, :, j]
+            outside[:, :, first] += loop.spatial[t, b] * spins[:, :, j]
         elif second is not None:
-            outside[:, :, second] += loop.spatial[:, b] * spins[:, :, i]
+            outside[:, :, second] += loop.spatial[t, b] * spins[:, :, i]
     return among, outside
 
 

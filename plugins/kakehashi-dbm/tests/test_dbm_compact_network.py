@@ -1,0 +1,109 @@
+"""Learned layers: known values, transfer to large systems, sampling."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kakehashi_core.chains import run_chains
+from kakehashi_core.errors import InvalidInputError, UnsupportedError
+from kakehashi_dbm.cluster_updates import ClusterUpdate, random_loops
+from kakehashi_dbm.compact_network import (
+    CompactNetwork,
+    dense_infidelity,
+    dense_parts,
+    dense_state,
+    fit_compact,
+    ring_energy,
+    ring_infidelity,
+)
+from kakehashi_dbm.free_fermions import ring_thermodynamics
+from kakehashi_dbm.ising_model import IsingModel
+from kakehashi_dbm.line_averages import line_averages
+from kakehashi_quspin.spin_model import SpinModel
+
+
+def ising(n, g=1.0):
+    static = [
+        ["zz", [[-1.0, i, (i + 1) % n] for i in range(n)]],
+        ["x", [[-g, i] for i in range(n)]],
+    ]
+    return IsingModel.from_spin_model(SpinModel.from_quspin(static, n))
+
+
+def test_the_network_of_the_literature():
+    """Oracle: known weights at N = 8, beta = 4, L = 4: infidelity, and energies after transfer."""
+    network = fit_compact(4.0, 4, ring_infidelity(8, 1.0, 1.0, 4.0))
+    assert network.n_parameters == 5
+    assert network.diagonal[:3] == pytest.approx([0.081087, 0.418854, 0.698214], abs=2e-3)
+    assert network.transverse[:2] == pytest.approx([0.245936, 0.596220], abs=2e-3)
+    assert np.exp(ring_infidelity(8, 1.0, 1.0, 4.0)(network)) < 2e-5
+    for n, bound in ((8, 1e-5), (64, 2e-4)):
+        exact = ring_thermodynamics(n, 1.0, 1.0, 4.0).energy
+        assert abs(ring_energy(network, n, 1.0, 1.0) - exact) / n < bound
+    uniform = CompactNetwork.uniform(4.0, 4)
+    exact = ring_thermodynamics(64, 1.0, 1.0, 4.0).energy
+    assert abs(ring_energy(uniform, 64, 1.0, 1.0) - exact) / 64 > 1e-2
+
+
+def test_free_fermions_and_matrices_agree():
+    """Oracle: each other, for energies and infidelities of any layers."""
+    network = CompactNetwork(
+        beta=1.5, diagonal=np.array([0.1, 0.3, 0.1]), transverse=np.array([0.25, 0.25])
+    )
+    model = ising(5)
+    diagonal, fields = dense_parts(model)
+    psi = dense_state(network, diagonal, fields)
+    assert psi == pytest.approx(psi.T, rel=1e-12)
+    energy = np.trace(psi.T @ (np.diag(diagonal) + fields) @ psi) / (psi**2).sum()
+    assert ring_energy(network, 5, 1.0, 1.0) == pytest.approx(energy, abs=1e-7)
+    found = dense_infidelity(model, 1.5)(network)
+    assert ring_infidelity(5, 1.0, 1.0, 1.5)(network) == pytest.approx(found, abs=1e-7)
+
+
+def test_loops_of_few_layers_are_sampled():
+    """Oracle: the exact energy of the network; both physical slices."""
+    n = 16
+    network = fit_compact(2.0, 3, ring_infidelity(8, 1.0, 1.0, 2.0))
+    model = ising(n)
+    loop = network.loop(model)
+    assert loop.n_slices == 6
+
+    def energy(state):
+        z, x = line_averages(loop, state.positions)
+        s = state.positions[:, loop.physical]
+        pairs = 0.5 * (z * np.roll(s, 1, axis=2) + z * np.roll(s, -1, axis=2)).sum(axis=2)
+        return -(pairs + x.sum(axis=2)).mean(axis=1)
+
+    run = run_chains(
+        ClusterUpdate(loop),
+        random_loops(loop, np.random.default_rng(0), 40),
+        observables={"e": energy},
+        n_measurements=400,
+        warmup=20,
+        seed=1,
+    )
+    assert abs(run.estimate("e").z_score(ring_energy(network, n, 1.0, 1.0))) < 4
+    assert run.estimate("e").stderr < 0.005 * n
+
+
+def test_disorder_is_fitted_with_matrices():
+    """Oracle: the infidelity of equal layers, which a fit must beat."""
+    rng = np.random.default_rng(2)
+    static = [
+        ["zz", [[float(c), i, i + 1] for i, c in enumerate(rng.normal(size=4))]],
+        ["z", [[0.3, 2]]],
+        ["x", [[-float(c), i] for i, c in enumerate(rng.uniform(0.5, 1.5, size=5))]],
+    ]
+    model = IsingModel.from_spin_model(SpinModel.from_quspin(static, 5))
+    measure = dense_infidelity(model, 2.0)
+    network = fit_compact(2.0, 3, measure)
+    assert measure(network) < measure(CompactNetwork.uniform(2.0, 3)) - np.log(3.0)
+
+
+def test_bad_input():
+    """Oracle: what messages say."""
+    with pytest.raises(InvalidInputError, match="n_layers"):
+        CompactNetwork.uniform(1.0, 0)
+    with pytest.raises(UnsupportedError, match="11 sites"):
+        dense_infidelity(ising(11), 1.0)
