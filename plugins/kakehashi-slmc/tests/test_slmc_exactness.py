@@ -175,7 +175,7 @@ def test_distributions(name, system):
 @pytest.mark.parametrize("name", NAMES)
 def test_distributions_at_a_hundred_thousand_samples(name, system):
     """Oracle: quadrature; the same with at least 1e5 effective samples."""
-    steps = 4000 if name == "wrong model" else 1200
+    steps = 5000 if name == "wrong model" else 1600
     effective, _ = check_histogram(name, system, n_chains=400, n_measurements=steps, seed=12)
     assert effective >= 1e5
 
