@@ -13,4 +13,5 @@ from .ising_model import IsingModel as IsingModel
 from .machine_builder import MachineBuilder as MachineBuilder
 from .thermal_curve import ThermalCurve as ThermalCurve
 from .thermal_curve import thermal_curve as thermal_curve
+from .thermal_ladder import ThermalLadder as ThermalLadder
 from .thermal_sampler import ThermalDBM as ThermalDBM

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from kakehashi_core.chains import Kernel
 from kakehashi_core.errors import InvalidInputError, UnsupportedError
 from kakehashi_dbm.cluster_updates import ClusterUpdate, random_loops
+from kakehashi_dbm.compact_network import CompactNetwork
 from kakehashi_dbm.exchange_model import ExchangeModel
 from kakehashi_dbm.ising_loop import IsingLoop
 from kakehashi_dbm.ising_model import IsingModel
@@ -34,6 +35,18 @@ class Engine(Protocol):
     """A class of models at one temperature."""
 
     @property
+    def beta(self) -> float:
+        """Inverse temperature."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the position of one chain."""
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all slices are alike, so that their distance is imaginary time."""
+
+    @property
     def n_slices(self) -> int:
         """Slices in imaginary time that are physical states."""
 
@@ -53,14 +66,30 @@ class Engine(Protocol):
     def averages(self, positions: Spins, terms: Terms) -> FloatArray:
         """Return estimates of an operator in the frame of the user, (n_chains,)."""
 
+    def features(self, positions: Spins) -> FloatArray:
+        """Return what couplings are multiplied with in log-weights, (n_chains, n_features)."""
 
-def engine_for(model: SpinModel, beta: float, trotter_step: float) -> Engine:
+    @property
+    def couplings(self) -> FloatArray:
+        """Log-weights are features @ couplings; engines of one size differ in these, (n_features,)."""
+
+
+def engine_for(
+    model: SpinModel,
+    beta: float,
+    trotter_step: float,
+    *,
+    n_slices: int | None = None,
+    network: CompactNetwork | None = None,
+) -> Engine:
     """Return the engine of a model.
 
     Args:
         model: Spin model.
         beta: Inverse temperature, at least 0.
         trotter_step: Imaginary time of a slice times the largest coupling.
+        n_slices: The number of slices instead.
+        network: Learned layers instead.
 
     Raises:
         UnsupportedError: If no engine treats it; the message says why each does not.
@@ -75,29 +104,43 @@ def engine_for(model: SpinModel, beta: float, trotter_step: float) -> Engine:
                 f"no sampler treats this model. As an Ising model: {not_ising}. As an exchange model: "
                 f"{not_exchange}"
             ) from None
-        return ExchangeEngine(exchange, model.n_up, beta, trotter_step)
+        return ExchangeEngine(
+            exchange, model.n_up, beta, trotter_step, n_slices=n_slices, network=network
+        )
     if model.n_up is not None:
         raise UnsupportedError(
             f"the basis fixes {model.n_up} spins up, which cluster updates do not keep; leave Nup out"
         )
-    return IsingEngine(ising, beta, trotter_step)
+    return IsingEngine(ising, beta, trotter_step, n_slices=n_slices, network=network)
 
 
 class IsingEngine:
     """Ising models in a transverse field: Swendsen-Wang updates, averages over histories of spins."""
 
-    def __init__(self, model: IsingModel, beta: float, trotter_step: float) -> None:
-        self._model = model
-        sizes = (model.couplings, model.longitudinal, model.transverse)
-        self._loop = IsingLoop.thermal(
-            model, max(beta, SMALLEST_BETA), _n_slices(sizes, beta, trotter_step)
-        )
+    def __init__(
+        self,
+        model: IsingModel,
+        beta: float,
+        trotter_step: float,
+        *,
+        n_slices: int | None = None,
+        network: CompactNetwork | None = None,
+    ) -> None:
+        self._model, self.beta = model, beta
+        self.is_uniform = network is None
+        if network is not None:
+            self._loop = network.loop(model)
+        else:
+            sizes = (model.couplings, model.longitudinal, model.transverse)
+            number = n_slices or _n_slices(sizes, beta, trotter_step)
+            self._loop = IsingLoop.thermal(model, max(beta, SMALLEST_BETA), number)
         self.kernel: Kernel = ClusterUpdate(self._loop)
+        self.shape = self._loop.temporal.shape
 
     @property
     def n_slices(self) -> int:
         """See the protocol."""
-        return len(self._loop.physical)
+        return self._loop.n_slices
 
     def random_start(self, rng: np.random.Generator, n_chains: int) -> Spins:
         """See the protocol."""
@@ -123,19 +166,42 @@ class IsingEngine:
         turned = self._model.rotation.apply(terms)
         return np.asarray(operator_values(self._loop, positions, turned).mean(axis=1))
 
+    def features(self, positions: Spins) -> FloatArray:
+        """See the protocol."""
+        return self._loop.features(positions)
+
+    @property
+    def couplings(self) -> FloatArray:
+        """See the protocol."""
+        loop = self._loop
+        return np.concatenate([loop.spatial[0], loop.fields[0], loop.temporal[0]])
+
 
 class ExchangeEngine:
     """XXZ models without a sign problem: loop updates of world lines."""
 
     def __init__(
-        self, model: ExchangeModel, n_up: int | None, beta: float, trotter_step: float
+        self,
+        model: ExchangeModel,
+        n_up: int | None,
+        beta: float,
+        trotter_step: float,
+        *,
+        n_slices: int | None = None,
+        network: CompactNetwork | None = None,
     ) -> None:
         if beta == 0.0:
             raise InvalidInputError("beta = 0 needs no sampling: all states are alike")
-        self._model, self._n_up = model, n_up
+        if network is not None:
+            raise UnsupportedError("learned layers are known for Ising models only")
+        self._model, self._n_up, self.beta = model, n_up, beta
+        self.is_uniform = True
         sizes = (model.along, model.across, model.longitudinal)
-        self._lines = WorldLines.thermal(model, beta, _n_slices(sizes, beta, trotter_step))
+        self._lines = WorldLines.thermal(
+            model, beta, n_slices or _n_slices(sizes, beta, trotter_step)
+        )
         self.kernel: Kernel = LoopUpdate(self._lines, conserve=n_up is not None)
+        self.shape = (self._lines.n_pieces,)
 
     @property
     def n_slices(self) -> int:
@@ -186,6 +252,15 @@ class ExchangeEngine:
                     f"{text} is not known: exchange models give products of z, and x x and y y on bonds"
                 )
         return total
+
+    def features(self, positions: Spins) -> FloatArray:
+        """See the protocol."""
+        return self._lines.features(positions)
+
+    @property
+    def couplings(self) -> FloatArray:
+        """See the protocol."""
+        return np.concatenate([np.log(self._lines.gate_weights()).ravel(), self._lines.fields])
 
 
 def _n_slices(sizes: tuple[FloatArray, ...], beta: float, trotter_step: float) -> int:

@@ -100,6 +100,17 @@ class IsingLoop:
             + np.einsum("cti,cti,ti->c", s, later, self.temporal)
         )
 
+    def features(self, spins: Spins) -> FloatArray:
+        """Return sums over slices of pairs, spins, and pairs in time, (n_chains, n_bonds + 2 n_sites).
+
+        They are what log-weights of loops without changes from slice to slice are linear in.
+        """
+        s = spins.astype(np.float32)
+        pairs = s[:, :, self.bonds[:, 0]] * s[:, :, self.bonds[:, 1]]
+        later = np.roll(s, -1, axis=1) * s
+        sums = [pairs.sum(axis=1), s.sum(axis=1), later.sum(axis=1)]
+        return np.concatenate(sums, axis=1).astype(float)
+
     def local_fields(self, spins: Spins) -> FloatArray:
         """Return sum_j K_ij s_j + f_i of each spin in its slice, (n_chains, n_slices, n_sites)."""
         s = spins.astype(float)

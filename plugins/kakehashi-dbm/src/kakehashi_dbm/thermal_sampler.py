@@ -4,37 +4,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from kakehashi_core.chains import autocorrelation, effective_sample_size, rhat
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.random_streams import recorded_seed
 from kakehashi_core.results import Estimate
+from kakehashi_dbm.compact_network import CompactNetwork
 from kakehashi_dbm.engines import Spins, engine_for
+from kakehashi_dbm.thermal_averages import ThermalAverages
+from kakehashi_dbm.trotter_steps import (
+    PILOT_MEASUREMENTS,
+    PILOT_STEPS,
+    extrapolated,
+    step_within,
+    trotter_bias,
+)
 from kakehashi_quspin.basis_integers import integers_of
-from kakehashi_quspin.operator_lists import pauli_sum
-from kakehashi_quspin.pauli_strings import is_hermitian
 from kakehashi_quspin.spin_model import SpinModel
-
-FloatArray = npt.NDArray[np.float64]
 
 TROTTER_STEP = 0.05
 """Imaginary time of a slice times the largest coupling; the error of energies falls with its square."""
+TOLERANCE = 1e-4
 FIRST_RUN = 500
 """Measurements of each chain that are made when an average is asked for before anything was sampled."""
 
 
-class ThermalDBM:
+class ThermalDBM(ThermalAverages):
     """Samples of a thermal state from the deep Boltzmann machine that is written down for it.
 
     Args:
         model: Ising model in a transverse field, with longitudinal fields and disorder, on any graph; or XXZ
             model without frustration of its exchange, with fields along z.
         beta: Inverse temperature, at least 0.
-        trotter_step: Imaginary time of a slice times the largest coupling.
+        trotter_step: Imaginary time of a slice times the largest coupling; "auto" measures in short runs
+            which one keeps the energy within the tolerance.
+        tolerance: Error of the energy of a site by finite slices, for "auto".
+        n_slices: Number of slices instead, even.
+        network: Learned layers instead of slices, see ``fit_network``.
         n_chains: Chains that move together.
         warmup: Updates before the first measurement.
         thin: Updates between measurements.
@@ -42,6 +51,7 @@ class ThermalDBM:
 
     Attributes:
         seed: What all random numbers come from.
+        trotter_step: What was given, or found.
 
     Raises:
         UnsupportedError: If the model has other terms, or a sign problem; the message names them.
@@ -53,7 +63,10 @@ class ThermalDBM:
         model: SpinModel,
         *,
         beta: float,
-        trotter_step: float = TROTTER_STEP,
+        trotter_step: float | Literal["auto"] = TROTTER_STEP,
+        tolerance: float = TOLERANCE,
+        n_slices: int | None = None,
+        network: CompactNetwork | None = None,
         n_chains: int = 8,
         warmup: int = 50,
         thin: int = 1,
@@ -61,28 +74,35 @@ class ThermalDBM:
     ) -> None:
         if not (math.isfinite(beta) and beta >= 0.0):
             raise InvalidInputError(f"beta is {beta!r}; an inverse temperature is at least 0")
-        if not 0.0 < trotter_step <= 1.0:
-            raise InvalidInputError(f"trotter_step must be between 0 and 1, got {trotter_step!r}")
+        if n_slices is not None and (n_slices < 2 or n_slices % 2):
+            raise InvalidInputError(f"n_slices must be even and at least 2, got {n_slices}")
         for name, number in (("n_chains", n_chains), ("thin", thin)):
             if number < 1:
                 raise InvalidInputError(f"{name} must be at least 1, got {number}")
         if warmup < 0:
             raise InvalidInputError(f"warmup must be at least 0, got {warmup}")
-        self._model, self._engine = model, engine_for(model, float(beta), trotter_step)
-        self.beta, self._thin, self._warmup = float(beta), thin, warmup
-        self._kernel = self._engine.kernel
         self.seed = recorded_seed(seed)
+        if trotter_step == "auto":
+            trotter_step = _automatic_step(model, float(beta), tolerance, self.seed)
+        if not (isinstance(trotter_step, int | float) and 0.0 < trotter_step <= 1.0):
+            raise InvalidInputError(
+                f"trotter_step must be between 0 and 1, or 'auto', got {trotter_step!r}"
+            )
+        self.trotter_step = float(trotter_step)
+        if network is not None and abs(network.beta - beta) > 1e-9 * beta:
+            raise InvalidInputError(
+                f"the network was learned for beta = {network.beta:g}, not for {beta:g}"
+            )
+        engine = engine_for(
+            model, float(beta), self.trotter_step, n_slices=n_slices, network=network
+        )
+        super().__init__(model, engine, n_chains)
+        self._thin, self._warmup = thin, warmup
+        self._kernel = engine.kernel
         self._rng = np.random.default_rng(self.seed)
-        start = self._engine.random_start(self._rng, n_chains)
-        self._state = self._kernel.start(start)
+        self._state = self._kernel.start(engine.random_start(self._rng, n_chains))
         self._warm = False
-        self._positions = np.zeros((0, *start.shape), dtype=np.int8)
-        self._energies = np.zeros((0, n_chains))
-
-    @property
-    def n_slices(self) -> int:
-        """Slices in imaginary time."""
-        return self._engine.n_slices
+        self._coarse: ThermalDBM | None = None
 
     def run(self, n_measurements: int) -> None:
         """Measure each chain so many times more.
@@ -96,12 +116,10 @@ class ThermalDBM:
             for _ in range(self._warmup):
                 self._state = self._kernel.step(self._state, self._rng).state
             self._warm = True
-        found = []
         for _ in range(n_measurements):
             for _ in range(self._thin):
                 self._state = self._kernel.step(self._state, self._rng).state
-            found.append(self._state.positions)
-        self._positions = np.concatenate([self._positions, np.array(found)])
+            self.add(self._state.positions)
 
     def sample(self, n: int) -> npt.NDArray[Any]:
         """Return n new states as basis integers of QuSpin, (n,); chains one after the other."""
@@ -115,64 +133,36 @@ class ThermalDBM:
         """
         if n < 1:
             raise InvalidInputError(f"the number of states must be at least 1, got {n}")
-        n_measurements = math.ceil(n / self._state.n_chains)
-        self.run(n_measurements)
-        new = [self._engine.states(p)[:, 0] for p in self._positions[-n_measurements:]]
+        before = len(self._record)
+        self.run(math.ceil(n / self._state.n_chains))
+        new = [self._engine.states(p)[:, 0] for p in self._record.since(before)]
         return np.concatenate(new)[:n]
 
-    def energy(self) -> Estimate:
-        """Return <H>."""
-        return autocorrelation(self._energy_series()).estimate()
+    def trotter_bias(self, operator: Any = None) -> Estimate:
+        """Return how far the energy is off because slices are finite, with the error of this estimate.
 
-    def expt_value(self, operator: Any) -> Estimate:
-        """Return the average of a Hermitian operator.
+        A second sampler with half of the slices measures as often as this one did.
 
         Args:
-            operator: List as QuSpin writes it, in the convention of the basis of the model.
+            operator: Of this operator instead, see ``expt_value``.
 
         Raises:
-            InvalidInputError: If it is no such list, or not Hermitian.
-            UnsupportedError: If the operator cannot be read off the samples; the message names the term.
+            UnsupportedError: For learned layers, which are as many as they are.
         """
-        return autocorrelation(self._series(operator)).estimate()
+        return trotter_bias(*self._both(operator))
 
-    def correlator(self, first: int, second: int) -> tuple[FloatArray, list[Estimate]]:
-        """Return <z_i(tau) z_j> in imaginary time, from tau = 0 to beta / 2.
+    def extrapolated(self, operator: Any = None) -> Estimate:
+        """Return the energy, or the average of an operator, without the error of finite slices.
+
+        The error bar grows by about 4/3; worth it where ``trotter_bias`` is larger than the error bar.
 
         Args:
-            first: Site i.
-            second: Site j.
-
-        Returns:
-            tau, (n_slices / 2 + 1,), and an estimate for each.
+            operator: See ``expt_value``; None for the energy.
 
         Raises:
-            InvalidInputError: If there is no such site.
+            UnsupportedError: For learned layers.
         """
-        n = self._model.n_sites
-        if not (0 <= first < n and 0 <= second < n):
-            raise InvalidInputError(f"sites are 0 to {n - 1}, got {first} and {second}")
-        self._ensure()
-        states = [self._engine.states(p) for p in self._positions]
-        later = np.array([s[..., first] for s in states], dtype=float)
-        now = np.array([s[..., second] for s in states], dtype=float)
-        numbers = range(self.n_slices // 2 + 1)
-        found = [
-            autocorrelation((np.roll(later, -m, axis=2) * now).mean(axis=2).T).estimate()
-            for m in numbers
-        ]
-        return self.beta / self.n_slices * np.array(numbers), found
-
-    def diagnostics(self) -> Mapping[str, float]:
-        """Return acceptance (1: cluster updates), and of the energy tau_int, ESS and R-hat."""
-        values = self._energy_series()
-        several = len(values) > 1
-        return {
-            "acceptance": 1.0,
-            "tau_int": autocorrelation(values).tau_int,
-            "ESS": effective_sample_size(values) if several else math.nan,
-            "R-hat": rhat(values) if several else math.nan,
-        }
+        return extrapolated(*self._both(operator))
 
     def state_dict(self) -> Mapping[str, Any]:
         """Return what is needed to go on to the last bit."""
@@ -181,7 +171,7 @@ class ThermalDBM:
             "beta": self.beta,
             "warm": self._warm,
             "positions": self._state.positions,
-            "measured": self._positions,
+            "measured": self.measured(),
             "rng": self._rng.bit_generator.state,
         }
 
@@ -200,26 +190,43 @@ class ThermalDBM:
         self.seed, self._warm = int(state["seed"]), bool(state["warm"])
         positions = np.array(state["positions"], dtype=np.int8)
         self._state = self._kernel.start(positions)
-        self._positions = np.array(state["measured"], dtype=np.int8)
-        self._energies = self._energies[:0]
+        self.load_measured(state["measured"])
         self._rng.bit_generator.state = state["rng"]
 
     def _ensure(self) -> None:
-        if not len(self._positions):
+        if not len(self._record):
             self.run(FIRST_RUN)
 
-    def _energy_series(self) -> FloatArray:
-        """Return the energy at every measurement, (n_chains, n_measurements)."""
+    def _both(self, operator: Any) -> tuple[Estimate, Estimate, float]:
+        """Return an average here and with half of the slices, and how many times more there are here."""
+        self._need_uniform("errors of finite slices")
+        if self.n_slices < 4:
+            raise InvalidInputError("two slices cannot be halved; take more")
         self._ensure()
-        new = [self._engine.energies(p) for p in self._positions[len(self._energies) :]]
-        if new:
-            self._energies = np.concatenate([self._energies, np.array(new)])
-        return self._energies.T
+        if self._coarse is None:
+            self._coarse = ThermalDBM(
+                self._model,
+                beta=self.beta,
+                n_slices=2 * ((self.n_slices + 2) // 4),
+                n_chains=self._state.n_chains,
+                warmup=self._warmup,
+                thin=self._thin,
+                seed=self.seed + 1,
+            )
+        missing = len(self._record) - len(self._coarse._record)
+        if missing > 0:
+            self._coarse.run(missing)
+        ratio = self.n_slices / self._coarse.n_slices
+        if operator is None:
+            return self.energy(), self._coarse.energy(), ratio
+        return self.expt_value(operator), self._coarse.expt_value(operator), ratio
 
-    def _series(self, operator: Any) -> FloatArray:
-        sums = pauli_sum(operator, self._model.n_sites, pauli=self._model.pauli)
-        if not is_hermitian(sums):
-            raise InvalidInputError("the operator is not Hermitian; add the conjugate terms")
-        real = {string: float(complex(c).real) for string, c in sums.items()}
-        self._ensure()
-        return np.array([self._engine.averages(p, real) for p in self._positions]).T
+
+def _automatic_step(model: SpinModel, beta: float, tolerance: float, seed: int) -> float:
+    def energy(step: float) -> Estimate:
+        pilot = ThermalDBM(model, beta=beta, trotter_step=step, seed=seed + 1)
+        pilot.run(PILOT_MEASUREMENTS)
+        return pilot.energy()
+
+    wide, narrow = (energy(step) for step in PILOT_STEPS)
+    return step_within(tolerance, wide, narrow, model.n_sites)

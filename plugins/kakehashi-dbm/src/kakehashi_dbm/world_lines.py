@@ -127,6 +127,11 @@ class WorldLines:
         total = chosen.sum(axis=1) + pieces @ self.fields
         return np.where((kinds < 0).any(axis=1), -np.inf, total)
 
+    def features(self, pieces: Spins) -> FloatArray:
+        """Return which of its three kinds each gate is, and all pieces, (n_chains, 3 n_gates + n_pieces)."""
+        kinds = self.kinds(pieces)[..., None] == np.arange(3)
+        return np.concatenate([kinds.reshape(len(pieces), -1), pieces], axis=1).astype(float)
+
     def boundary_spins(self, pieces: Spins) -> Spins:
         """Return the spins between steps, (n_chains, n_steps, n_sites)."""
         return np.asarray(pieces[:, self.boundaries])
