@@ -98,7 +98,7 @@ def test_the_error_of_finite_slices_is_measured_and_taken_off():
     static = HEISENBERG
     exact = exact_thermal(static, 6, beta=4.0).energy.mean
     thermal = ThermalDBM(
-        SpinModel.from_quspin(static, 6), beta=4.0, n_slices=10, n_chains=30, seed=6
+        SpinModel.from_quspin(static, 6), beta=4.0, n_slices=8, n_chains=30, seed=6
     )
     thermal.run(2500)
     raw, bias = thermal.energy(), thermal.trotter_bias()
