@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.linalg import expm
+from scipy.stats import chi2
 
 from kakehashi_core.errors import InvalidInputError, UnsupportedError
-from kakehashi_dbm.ising_construction import ising_machine
+from kakehashi_dbm.block_gibbs import BlockGibbs
+from kakehashi_dbm.constructions import exchange_machine, ising_machine, pauli_machine
+from kakehashi_dbm.exchange_model import ExchangeModel
 from kakehashi_dbm.ising_model import IsingModel
 from kakehashi_dbm.machine_builder import MachineBuilder
+from kakehashi_dbm.machine_picture import draw_machine
 from kakehashi_quspin.spin_model import SpinModel
 
 RNG = np.random.default_rng(0)
@@ -116,6 +120,61 @@ def test_exchange_gates(form, jz, jx):
     assert not machine.is_real
 
 
+def symmetric_product(gates, n, step, n_steps):
+    halves = [expm(-0.5 * step * dense(g, n)) for g in gates]
+    once = np.eye(2**n)
+    for half in [*halves, *reversed(halves)]:
+        once = half @ once
+    return np.linalg.matrix_power(once, n_steps)
+
+
+@pytest.mark.parametrize(("form", "steps"), [("two-deep", 2), ("one-deep", 3)])
+def test_exchange_machines_are_trotter_products(form, steps):
+    """Oracle: dense exponentials of the bonds in the rotated frame; an XXZ chain of three in a field."""
+    n, beta = 3, 1.1
+    static = [
+        ["xx", [[1.0, 0, 1], [0.7, 1, 2]]],
+        ["yy", [[1.0, 0, 1], [0.7, 1, 2]]],
+        ["zz", [[0.6, 0, 1], [-0.4, 1, 2]]],
+        ["I", [[0.3, 0]]],
+    ]
+    model = ExchangeModel.from_spin_model(SpinModel.from_quspin(static, n))
+    machine = exchange_machine(model, beta, steps, form=form)
+    step = beta / (2 * steps)
+    bonds = [
+        [["xx", [[-jx, i, i + 1]]], ["yy", [[-jx, i, i + 1]]], ["zz", [[jz, i, i + 1]]]]
+        for i, (jx, jz) in enumerate(((1.0, 0.6), (0.7, -0.4)))
+    ]
+    product = symmetric_product(bonds, n, step, steps) * np.exp(-0.5 * beta * 0.3)
+    assert machine.matrix() == pytest.approx(product, rel=1e-11, abs=1e-11)
+    assert (machine.matrix().real > -1e-12).all()
+
+
+def test_exchange_machines_in_a_field():
+    """Oracle: the exact exponential; slope 2.0 +- 0.1 in the step."""
+    static = [[s, [[1.0, 0, 1]]] for s in ("xx", "yy", "zz")] + [["z", [[0.8, 0], [-0.3, 1]]]]
+    model = ExchangeModel.from_spin_model(SpinModel.from_quspin(static, 2))
+    turned = [[s, [[c, 0, 1]]] for s, c in (("xx", -1.0), ("yy", -1.0), ("zz", 1.0))]
+    exact = expm(-0.5 * 1.2 * dense([*turned, static[-1]], 2))
+    errors = [np.abs(exchange_machine(model, 1.2, k).matrix() - exact).max() for k in (4, 8)]
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(2.0, abs=0.1)
+
+
+def test_machines_of_any_two_spin_terms():
+    """Oracle: dense exponentials; frustrated exchange, and letters x, y, z in all pairs."""
+    n = 3
+    triangle = [[s, [[1.0, 0, 1], [0.8, 1, 2], [0.6, 0, 2]]] for s in ("xx", "yy", "zz")]
+    machine = pauli_machine(SpinModel.from_quspin(triangle, n), 0.9, 1)
+    bonds = [[[s, [[c, i, j]]] for s in ("xx", "yy", "zz")] for c, i, j in triangle[0][1]]
+    product = symmetric_product(bonds, n, 0.45, 1)
+    assert machine.matrix() == pytest.approx(product, rel=1e-11, abs=1e-11)
+    for letters in ("xx", "xy", "yy", "xz", "zy", "x", "y", "z"):
+        for c in (0.7, -0.4):
+            static = [[letters, [[c, 0, 1] if len(letters) == 2 else [c, 1]]]]
+            machine = pauli_machine(SpinModel.from_quspin(static, 2), 1.0, 1)
+            assert machine.matrix() == pytest.approx(expm(-0.5 * dense(static, 2)), abs=1e-12)
+
+
 def test_what_is_refused():
     """Oracle: what messages say."""
     with pytest.raises(UnsupportedError, match="x_0 x_1"):
@@ -132,6 +191,43 @@ def test_what_is_refused():
     with pytest.raises(InvalidInputError, match="positive"):
         builder.transverse(0, -0.1)
     with pytest.raises(InvalidInputError, match="jx"):
-        builder.exchange(0, 1, 1.0, -1.0, 0.1)
+        builder.exchange(0, 1, 1.0, 0.0, 0.1)
+    three = SpinModel.from_quspin([["zzz", [[1.0, 0, 1, 2]]]], 3)
+    with pytest.raises(UnsupportedError, match="z_0 z_1 z_2"):
+        pauli_machine(three, 1.0, 1)
     with pytest.raises(InvalidInputError, match="ancillas_apart"):
         builder.exchange(0, 1, 1.0, 1.0, 0.1, form="one-deep")
+
+
+def test_units_of_real_machines_are_sampled():
+    """Oracle: |Psi(s, s')|^2 of the machine itself; chi-square of thinned states of all spins."""
+    n = 2
+    static = [["zz", [[-0.7, 0, 1]]], ["z", [[0.3, 0]]], ["x", [[-0.9, 0], [-0.6, 1]]]]
+    machine = ising_machine(IsingModel.from_spin_model(SpinModel.from_quspin(static, n)), 1.2, 2)
+    kernel = BlockGibbs(machine, times=8)
+    rng = np.random.default_rng(1)
+    state = kernel.start(kernel.random_start(rng, 400))
+    counts = np.zeros(16)
+    for number in range(60):
+        state = kernel.step(state, rng).state
+        if number >= 10:
+            bits = state.positions[:, : 2 * n] < 0
+            counts += np.bincount(bits @ (8, 4, 2, 1), minlength=16)
+    p = np.abs(machine.matrix().ravel()) ** 2
+    expected = counts.sum() * p / p.sum()
+    assert chi2.sf(((counts - expected) ** 2 / expected).sum(), 15) > 1e-4
+    complex_one = pauli_machine(SpinModel.from_quspin([["yy", [[1.0, 0, 1]]]], 2), 1.0, 1)
+    with pytest.raises(UnsupportedError, match="complex weights"):
+        BlockGibbs(complex_one)
+
+
+def test_pictures_show_every_unit():
+    """Oracle: counts of units; layers in the order of imaginary time."""
+    pytest.importorskip("matplotlib").use("Agg")
+    model = IsingModel.from_spin_model(SpinModel.from_quspin(ising(3), 3))
+    machine = ising_machine(model, 1.0, 2)
+    assert machine.places[:3, 1].tolist() == [2, 2, 2]
+    assert machine.places[3:6].tolist() == [[0, 0], [1, 0], [2, 0]]
+    axes = draw_machine(machine)
+    drawn = [len(c.get_offsets()) for c in axes.collections]
+    assert drawn == [3, 3, machine.n_deep, machine.n_hidden]

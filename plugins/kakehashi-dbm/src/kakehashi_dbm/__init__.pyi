@@ -1,3 +1,4 @@
+from .block_gibbs import BlockGibbs as BlockGibbs
 from .boltzmann_machine import BoltzmannMachine as BoltzmannMachine
 from .cluster_updates import ClusterUpdate as ClusterUpdate
 from .compact_network import CompactNetwork as CompactNetwork
@@ -5,12 +6,15 @@ from .compact_network import dense_infidelity as dense_infidelity
 from .compact_network import fit_compact as fit_compact
 from .compact_network import ring_energy as ring_energy
 from .compact_network import ring_infidelity as ring_infidelity
+from .constructions import exchange_machine as exchange_machine
+from .constructions import ising_machine as ising_machine
+from .constructions import pauli_machine as pauli_machine
 from .free_fermions import chain_thermodynamics as chain_thermodynamics
 from .free_fermions import ring_thermodynamics as ring_thermodynamics
-from .ising_construction import ising_machine as ising_machine
 from .ising_loop import IsingLoop as IsingLoop
 from .ising_model import IsingModel as IsingModel
 from .machine_builder import MachineBuilder as MachineBuilder
+from .machine_picture import draw_machine as draw_machine
 from .thermal_curve import ThermalCurve as ThermalCurve
 from .thermal_curve import thermal_curve as thermal_curve
 from .thermal_ladder import ThermalLadder as ThermalLadder

@@ -30,6 +30,7 @@ class BoltzmannMachine:
         unit_bias: a, (n_units,).
         hidden_bias: b, (n_hidden,).
         log_factor: Logarithm of a constant factor of Psi.
+        places: Site and layer of each unit, (n_units, 2): ancillas are in layer 0, later units above.
 
     Source:
         Y. Nomura, N. Yoshioka, F. Nori, Phys. Rev. Lett. 127, 060601 (2021).
@@ -40,6 +41,7 @@ class BoltzmannMachine:
     unit_bias: ComplexArray = field(repr=False)
     hidden_bias: ComplexArray = field(repr=False)
     log_factor: complex = 0.0
+    places: npt.NDArray[np.int64] = field(repr=False)
 
     @property
     def n_hidden(self) -> int:

@@ -10,6 +10,7 @@ Source:
 
 from __future__ import annotations
 
+import cmath
 import math
 from typing import Literal
 
@@ -34,16 +35,17 @@ class MachineBuilder:
         self._n_sites = n_sites
         self._n_units = n_sites
         self._hidden: list[dict[int, complex]] = []
-        self._bias: dict[int, float] = {}
-        self._log_factor = 0.0
+        self._bias: dict[int, complex] = {}
+        self._log_factor: complex = 0.0
         # Units that another form of a gate made superfluous.
         self._removed: set[int] = set()
         self._apart = ancillas_apart
         # Unit that is the spin of each site now; ancillas are the units 0 ... n_sites - 1.
         self._now = list(range(n_sites))
+        self._places = [(site, 0) for site in range(n_sites)]
         if ancillas_apart:
             for site in range(n_sites):
-                unit = self._new_unit()
+                unit = self._new_unit(site)
                 self._bell_pair(unit, site)
                 self._now[site] = unit
 
@@ -64,7 +66,7 @@ class MachineBuilder:
         """
         if strength <= 0.0:
             raise InvalidInputError(f"a transverse field must be positive, got {strength!r}")
-        before, after = self._now[site], self._new_unit()
+        before, after = self._now[site], self._new_unit(site)
         self._pair_factor(after, before, transverse_coupling(strength))
         self._log_factor += 0.5 * (_log_sinh(strength) + _log_cosh(strength))
         self._now[site] = after
@@ -85,20 +87,26 @@ class MachineBuilder:
             first: Site.
             second: Another site.
             jz: Of z z.
-            jx: Of the rest, positive; turn spins of one sublattice around z first.
+            jx: Of the rest, not zero; where it is positive, so are all amplitudes. Turn spins of one
+                sublattice around z first.
             step: Imaginary time, positive.
             form: Units that are added: two deep and five hidden, or one deep and three hidden with couplings
                 that reach further.
 
         Raises:
-            InvalidInputError: If jx or the step is not positive.
+            InvalidInputError: If jx is zero, or the step not positive.
         """
-        if jx <= 0.0 or step <= 0.0:
-            raise InvalidInputError(f"jx and step must be positive, got {jx!r} and {step!r}")
+        if jx == 0.0 or step <= 0.0:
+            raise InvalidInputError(
+                f"jx must not be zero and step must be positive, got {jx!r} and {step!r}"
+            )
         kept = -0.5 * (2.0 * step * jz + _log_cosh(2.0 * step * jx))
-        swapped = transverse_coupling(2.0 * step * jx)
+        swapped: complex = transverse_coupling(2.0 * step * abs(jx))
+        if jx < 0.0:
+            # The weight of swapped spins is negative.
+            swapped += 0.5j * math.pi
         d1, d2 = self._now[first], self._now[second]
-        s1, s2 = self._new_unit(), self._new_unit()
+        s1, s2 = self._new_unit(first), self._new_unit(second)
         self._now[first], self._now[second] = s1, s2
         self._pair_factor(s1, s2, kept)
         self._log_factor += -step * jz - kept - swapped
@@ -127,12 +135,41 @@ class MachineBuilder:
         self._log_factor -= 0.5 * math.log(3.0)
         self._removed.add(d2)
 
+    def turn_to_z(self, site: int, letter: str) -> None:
+        """Apply the rotation that turns a Pauli matrix into z: none for z, H for x, H S^-1 for y."""
+        if letter == "y":
+            self.phase(site, 0.25 * math.pi)
+        if letter != "z":
+            self.hadamard(site)
+
+    def turn_from_z(self, site: int, letter: str) -> None:
+        """Undo ``turn_to_z``."""
+        if letter != "z":
+            self.hadamard(site)
+        if letter == "y":
+            self.phase(site, -0.25 * math.pi)
+
+    def phase(self, site: int, angle: float) -> None:
+        """Multiply by exp(i angle z) of a site."""
+        unit = self._now[site]
+        self._bias[unit] = self._bias.get(unit, 0.0) + 1j * angle
+
+    def hadamard(self, site: int) -> None:
+        """Multiply by (x + z) / sqrt(2) of a site: elements exp(i pi (1 - s) (1 - d) / 4) / sqrt(2)."""
+        before, after = self._now[site], self._new_unit(site)
+        quarter = 0.25j * math.pi
+        self._pair_factor(after, before, quarter)
+        for unit in (before, after):
+            self._bias[unit] = self._bias.get(unit, 0.0) - quarter
+        self._log_factor += quarter - 0.5 * math.log(2.0)
+        self._now[site] = after
+
     def machine(self) -> BoltzmannMachine:
         """Return what was built."""
         for site in range(self._n_sites):
             if self._now[site] == site:
                 # Nothing ever flipped this spin: it stays equal to its ancilla.
-                unit = self._new_unit()
+                unit = self._new_unit(site)
                 self._bell_pair(unit, site)
                 self._now[site] = unit
         deep = [
@@ -154,16 +191,24 @@ class MachineBuilder:
             unit_bias=bias,
             hidden_bias=np.zeros(len(self._hidden), dtype=np.complex128),
             log_factor=self._log_factor,
+            places=np.array([self._places[u] for u in order], dtype=np.int64).reshape(-1, 2),
         )
 
-    def _new_unit(self) -> int:
+    def _new_unit(self, site: int) -> int:
+        self._places.append((site, self._places[self._now[site]][1] + 1))
         self._n_units += 1
         return self._n_units - 1
 
-    def _pair_factor(self, first: int, second: int, strength: float) -> None:
-        """Add a hidden unit for exp(strength x y): 2 cosh(w (x + y)) with cosh 2w = exp(2 |strength|)."""
+    def _pair_factor(self, first: int, second: int, strength: complex) -> None:
+        """Add a hidden unit for exp(strength x y): 2 cosh(w (x + y)) with cosh 2w = exp(2 strength)."""
         if strength == 0.0:
             return
+        if isinstance(strength, complex):
+            half = 0.5 * cmath.acosh(cmath.exp(2.0 * strength))
+            self._hidden.append({first: half, second: half})
+            self._log_factor -= math.log(2.0) + strength
+            return
+        # For real strengths weights are real: of unlike sign where the strength is negative.
         size = abs(strength)
         # arcosh(e^{2k}) = 2k + log(1 + sqrt(1 - e^{-4k})), without overflow.
         w = 0.5 * (2.0 * size + math.log1p(math.sqrt(-math.expm1(-4.0 * size))))
