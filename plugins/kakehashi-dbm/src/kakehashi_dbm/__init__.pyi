@@ -6,6 +6,9 @@ from .compact_network import dense_infidelity as dense_infidelity
 from .compact_network import fit_compact as fit_compact
 from .compact_network import ring_energy as ring_energy
 from .compact_network import ring_infidelity as ring_infidelity
+from .compact_refinement import Refinement as Refinement
+from .compact_refinement import fit_network as fit_network
+from .compact_refinement import refine as refine
 from .constructions import exchange_machine as exchange_machine
 from .constructions import ising_machine as ising_machine
 from .constructions import pauli_machine as pauli_machine

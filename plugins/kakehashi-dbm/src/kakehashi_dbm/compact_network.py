@@ -1,4 +1,4 @@
-"""Few learned layers instead of many equal ones: a compressed thermal state of an Ising model.
+"""Few learned layers instead of many equal ones: a compact thermal state of an Ising model.
 
     Psi = exp(-a_L V) [prod_{l = L ... 1} exp(-b_l X) exp(-a_{l-1} V)],  H = V + X,
 
@@ -8,8 +8,10 @@ machine is that of the Trotter product with other couplings, and is sampled alik
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -18,6 +20,7 @@ from scipy.linalg import expm
 from scipy.optimize import minimize
 
 from kakehashi_core.errors import InvalidInputError, UnsupportedError
+from kakehashi_core.files import write_json
 from kakehashi_dbm.free_fermions import RingLayer, log_layered_trace
 from kakehashi_dbm.ising_loop import FROZEN, IsingLoop
 from kakehashi_dbm.ising_model import IsingModel
@@ -25,6 +28,7 @@ from kakehashi_dbm.machine_builder import transverse_coupling
 
 FloatArray = npt.NDArray[np.float64]
 
+FILE_FORMAT = "kakehashi compact network 1"
 LARGEST_DENSE = 10
 """Sites up to which matrices are written out."""
 MOST_ITERATIONS = 200
@@ -36,8 +40,9 @@ class CompactNetwork:
 
     Attributes:
         beta: Inverse temperature of the state.
-        diagonal: a_0 ... a_L, (n_layers + 1,).
-        transverse: b_1 ... b_L, (n_layers,).
+        diagonal: a_0 ... a_L, (n_layers + 1,), or one for each bond and field along z, (n_layers + 1,
+            n_bonds + n_sites).
+        transverse: b_1 ... b_L, (n_layers,), or one for each site, (n_layers, n_sites).
     """
 
     beta: float
@@ -68,27 +73,81 @@ class CompactNetwork:
     @property
     def n_parameters(self) -> int:
         """Free numbers: half of them, for the layers read the same from both ends."""
-        return (self.n_layers + 2) // 2 + (self.n_layers + 1) // 2
+        a, b = (len(np.atleast_2d(times.T)) for times in (self.diagonal, self.transverse))
+        return a * ((self.n_layers + 2) // 2) + b * ((self.n_layers + 1) // 2)
 
     def loop(self, model: IsingModel) -> IsingLoop:
         """Return the loop of |Psi|^2, of 2 L slices; the first and the opposite one are physical."""
-        inner = self.diagonal[1:-1]
-        times = np.concatenate(
-            [[2.0 * self.diagonal[-1]], inner[::-1], [2.0 * self.diagonal[0]], inner]
+        return overlap_loop(model, self, self)
+
+    def save(self, path: str | Path) -> None:
+        """Write a JSON file."""
+        write_json(
+            path,
+            {
+                "format": FILE_FORMAT,
+                "beta": self.beta,
+                "diagonal": self.diagonal.tolist(),
+                "transverse": self.transverse.tolist(),
+            },
         )
-        links = np.concatenate([self.transverse[::-1], self.transverse])
-        temporal = np.full((len(links), model.n_sites), FROZEN)
-        for t, time in enumerate(links):
-            for i, g in enumerate(model.transverse):
-                if g > 0.0:
-                    temporal[t, i] = min(FROZEN, transverse_coupling(float(time * g)))
-        return IsingLoop(
-            bonds=model.bonds,
-            spatial=times[:, None] * model.couplings,
-            fields=times[:, None] * model.longitudinal,
-            temporal=temporal,
-            physical=np.array([0, self.n_layers]),
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what ``save`` wrote.
+
+        Raises:
+            InvalidInputError: If the file is no network.
+        """
+        try:
+            found = json.loads(Path(path).read_text())
+            if found.get("format") != FILE_FORMAT:
+                raise InvalidInputError(f"{path} has another format than {FILE_FORMAT!r}")
+            network = cls(
+                beta=float(found["beta"]),
+                diagonal=np.array(found["diagonal"], dtype=float),
+                transverse=np.array(found["transverse"], dtype=float),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidInputError(f"{path} is no saved network: {error}") from error
+        if len(network.diagonal) != len(network.transverse) + 1:
+            raise InvalidInputError(f"{path} has layers that do not fit together")
+        return network
+
+
+def overlap_loop(model: IsingModel, ket: CompactNetwork, bra: CompactNetwork) -> IsingLoop:
+    """Return the loop of <bra|ket>; slice 0 is s, slice ``ket.n_layers`` is s'.
+
+    From s on, layers of the ket come in falling order, then those of the bra in rising order.
+
+    Raises:
+        InvalidInputError: If a network has other numbers of bonds or sites than the model.
+    """
+    n_bonds, n_sites = len(model.bonds), model.n_sites
+    up, down = (_columns(n.diagonal, n_bonds + n_sites) for n in (ket, bra))
+    times = np.concatenate([[up[-1] + down[-1]], up[-2:0:-1], [up[0] + down[0]], down[1:-1]])
+    links = np.concatenate(
+        [_columns(ket.transverse, n_sites)[::-1], _columns(bra.transverse, n_sites)]
+    )
+    temporal = np.full((len(links), n_sites), FROZEN)
+    for t, i in np.argwhere(links * model.transverse > 0.0):
+        temporal[t, i] = min(FROZEN, transverse_coupling(float(links[t, i] * model.transverse[i])))
+    return IsingLoop(
+        bonds=model.bonds,
+        spatial=times[:, :n_bonds] * model.couplings,
+        fields=times[:, n_bonds:] * model.longitudinal,
+        temporal=temporal,
+        physical=np.array([0, ket.n_layers]),
+    )
+
+
+def _columns(times: FloatArray, n: int) -> FloatArray:
+    wide = times[:, None] if times.ndim == 1 else times
+    if wide.shape[1] not in {1, n}:
+        raise InvalidInputError(
+            f"the network has times for {wide.shape[1]} couplings, the model has {n}"
         )
+    return np.broadcast_to(wide, (len(wide), n))
 
 
 def fit_compact(
@@ -154,37 +213,55 @@ def dense_infidelity(model: IsingModel, beta: float) -> Callable[[CompactNetwork
     Raises:
         UnsupportedError: If there are too many sites.
     """
-    diagonal, fields = dense_parts(model)
-    half = expm(-0.5 * beta * (np.diag(diagonal) + fields))
+    half = expm(-0.5 * beta * dense_hamiltonian(model))
     norm = float((half**2).sum())
 
     def log_infidelity(network: CompactNetwork) -> float:
-        psi = dense_state(network, diagonal, fields)
+        psi = dense_state(network, model)
         overlap = float((psi * half).sum())
         return _log_rest(float(np.log(overlap**2 / ((psi**2).sum() * norm))))
 
     return log_infidelity
 
 
-def dense_parts(model: IsingModel) -> tuple[FloatArray, FloatArray]:
-    """Return the diagonal of V, (2^n,), and the matrix of X, (2^n, 2^n), in QuSpin's order of states."""
+def dense_hamiltonian(model: IsingModel) -> FloatArray:
+    """Return H without its constant, in QuSpin's order of states, (2^n, 2^n)."""
+    rows = np.arange(1 << model.n_sites)
+    found = np.diag(-_strengths(model) @ _diagonal_terms(model))
+    for i, g in enumerate(model.transverse):
+        found[rows, rows ^ (1 << (model.n_sites - 1 - i))] -= g
+    return found
+
+
+def dense_state(network: CompactNetwork, model: IsingModel) -> FloatArray:
+    """Return Psi, (2^n, 2^n), in QuSpin's order of states.
+
+    Raises:
+        UnsupportedError: If there are too many sites.
+    """
+    n = model.n_sites
+    terms, strengths = _diagonal_terms(model), _strengths(model)
+    diagonal = np.exp(_columns(network.diagonal, len(strengths)) * strengths @ terms)
+    psi = np.diag(diagonal[0]).reshape(*[2] * n, 1 << n)
+    for b, weights in zip(_columns(network.transverse, n), diagonal[1:], strict=True):
+        for i, g in enumerate(b * model.transverse):
+            other = np.flip(psi, axis=i)
+            psi = np.cosh(g) * psi + np.sinh(g) * other
+        psi = weights.reshape(*[2] * n, 1) * psi
+    return psi.reshape(1 << n, 1 << n)
+
+
+def _diagonal_terms(model: IsingModel) -> FloatArray:
+    """Return z z of each bond and z of each site in all states, (n_bonds + n_sites, 2^n)."""
     n = model.n_sites
     if n > LARGEST_DENSE:
         raise UnsupportedError(f"{n} sites are too many for matrices; the limit is {LARGEST_DENSE}")
-    states = np.array(np.meshgrid(*[[1, -1]] * n, indexing="ij"), dtype=np.int8).reshape(n, -1).T
-    fields = np.zeros((1 << n, 1 << n))
-    rows = np.arange(1 << n)
-    for i, g in enumerate(model.transverse):
-        fields[rows, rows ^ (1 << (n - 1 - i))] = -g
-    return model.diagonal(states), fields
+    z = np.array(np.meshgrid(*[[1.0, -1.0]] * n, indexing="ij")).reshape(n, -1)
+    return np.concatenate([z[model.bonds[:, 0]] * z[model.bonds[:, 1]], z])
 
 
-def dense_state(network: CompactNetwork, diagonal: FloatArray, fields: FloatArray) -> FloatArray:
-    """Return Psi, (2^n, 2^n), of parts as ``dense_parts`` gives them."""
-    psi = np.diag(np.exp(-network.diagonal[0] * diagonal))
-    for b, a in zip(network.transverse, network.diagonal[1:], strict=True):
-        psi = np.exp(-a * diagonal)[:, None] * (expm(-b * fields) @ psi)
-    return np.asarray(psi)
+def _strengths(model: IsingModel) -> FloatArray:
+    return np.concatenate([model.couplings, model.longitudinal])
 
 
 def ring_layers(network: CompactNetwork, coupling: float, field: float) -> list[RingLayer]:

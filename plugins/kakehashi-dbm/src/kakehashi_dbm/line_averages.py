@@ -25,11 +25,25 @@ def line_averages(loop: IsingLoop, spins: Spins) -> tuple[FloatArray, FloatArray
         loop: Couplings.
         spins: +1 and -1, (n_chains, n_slices, n_sites).
     """
-    fields = loop.local_fields(spins)
-    z, x = np.empty_like(fields), np.empty_like(fields)
-    for chain in range(len(spins)):
-        _averages(fields[chain], loop.temporal, z[chain], x[chain])
+    z, x, _ = history_averages(loop, spins)
     return z[:, loop.physical], x[:, loop.physical]
+
+
+def history_averages(loop: IsingLoop, spins: Spins) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return averages of z, x, and s_t s_{t+1} of each spin over its own history.
+
+    Args:
+        loop: Couplings.
+        spins: +1 and -1, (n_chains, n_slices, n_sites).
+
+    Returns:
+        Three arrays, (n_chains, n_slices, n_sites).
+    """
+    fields = loop.local_fields(spins)
+    z, x, links = np.empty_like(fields), np.empty_like(fields), np.empty_like(fields)
+    for chain in range(len(spins)):
+        _averages(fields[chain], loop.temporal, z[chain], x[chain], links[chain])
+    return z, x, links
 
 
 def _compiled(function: Any) -> Any:
@@ -37,8 +51,10 @@ def _compiled(function: Any) -> Any:
 
 
 @_compiled
-def _averages(fields: FloatArray, temporal: FloatArray, z: FloatArray, x: FloatArray) -> None:
-    """Fill z and x of one chain.
+def _averages(
+    fields: FloatArray, temporal: FloatArray, z: FloatArray, x: FloatArray, links: FloatArray
+) -> None:
+    """Fill z, x and links of one chain.
 
     D_t = diag(exp(f), exp(-f)) of slice t and T_t = exp(L s s') of its link are scaled to elements of at
     most 1.
@@ -84,9 +100,11 @@ def _averages(fields: FloatArray, temporal: FloatArray, z: FloatArray, x: FloatA
                 w11 = r[1, 0] * b01 + r[1, 1] * b11
             # Rows of w are the slice after t, columns the one before.
             here = link[t]
-            up = high[t] * (w00 + here * w10 + last * (w01 + here * w11))
-            down = low[t] * (last * (here * w00 + w10) + here * w01 + w11)
+            both_up, both_down = high[t] * (w00 + last * w01), low[t] * (last * w10 + w11)
+            up = both_up + high[t] * here * (w10 + last * w11)
+            down = both_down + low[t] * here * (last * w00 + w01)
             z[t, i] = (up - down) / (up + down)
+            links[t, i] = 2.0 * (both_up + both_down) / (up + down) - 1.0
             equal = 2.0 * link[t] * (w00 + w11)
             unequal = (1.0 + link[t] * link[t]) * (w01 + w10)
             x[t, i] = (equal + unequal) * math.exp(-abs(fields[t, i])) / (up + down)

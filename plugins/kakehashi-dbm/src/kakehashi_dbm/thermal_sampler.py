@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -43,7 +44,7 @@ class ThermalDBM(ThermalAverages):
             which one keeps the energy within the tolerance.
         tolerance: Error of the energy of a site by finite slices, for "auto".
         n_slices: Number of slices instead, even.
-        network: Learned layers instead of slices, see ``fit_network``.
+        network: Learned layers instead of slices, see ``fit_network``; or the file where they are.
         n_chains: Chains that move together.
         warmup: Updates before the first measurement.
         thin: Updates between measurements.
@@ -66,7 +67,7 @@ class ThermalDBM(ThermalAverages):
         trotter_step: float | Literal["auto"] = TROTTER_STEP,
         tolerance: float = TOLERANCE,
         n_slices: int | None = None,
-        network: CompactNetwork | None = None,
+        network: CompactNetwork | str | Path | None = None,
         n_chains: int = 8,
         warmup: int = 50,
         thin: int = 1,
@@ -89,6 +90,8 @@ class ThermalDBM(ThermalAverages):
                 f"trotter_step must be between 0 and 1, or 'auto', got {trotter_step!r}"
             )
         self.trotter_step = float(trotter_step)
+        if isinstance(network, str | Path):
+            network = CompactNetwork.load(network)
         if network is not None and abs(network.beta - beta) > 1e-9 * beta:
             raise InvalidInputError(
                 f"the network was learned for beta = {network.beta:g}, not for {beta:g}"
