@@ -18,6 +18,7 @@ from .ising_loop import IsingLoop as IsingLoop
 from .ising_model import IsingModel as IsingModel
 from .machine_builder import MachineBuilder as MachineBuilder
 from .machine_picture import draw_machine as draw_machine
+from .purified_nqs import PurifiedNQS as PurifiedNQS
 from .thermal_curve import ThermalCurve as ThermalCurve
 from .thermal_curve import thermal_curve as thermal_curve
 from .thermal_ladder import ThermalLadder as ThermalLadder

@@ -35,3 +35,18 @@ def thermal_dbm() -> SamplerSpec:
         ),
         units={"energy": "unit of the couplings", "states": "basis integers of QuSpin"},
     )
+
+
+def purified_nqs() -> SamplerSpec:
+    """Describe the network that follows imaginary time."""
+    return SamplerSpec(
+        name="purified-nqs",
+        api_version=API_VERSION,
+        factory="kakehashi_dbm.purified_nqs:PurifiedNQS",
+        summary="thermal states of small quantum spin systems by networks in imaginary time, any signs",
+        citation=NOMURA,
+        domain=Domain(
+            note="any real model of one- and two-spin terms up to 20 sites; transverse fields beyond"
+        ),
+        units={"energy": "unit of the couplings", "states": "basis integers of QuSpin"},
+    )

@@ -16,16 +16,17 @@ def draw_machine(machine: BoltzmannMachine, axes: Any = None) -> Any:
 
     Args:
         machine: As the constructions make them; units without a known place stand at the side.
-        axes: Of matplotlib; None makes a figure.
+        axes: Of matplotlib; None makes a figure, which ``axes.figure.savefig(path)`` writes.
 
     Returns:
         The axes.
     """
-    import matplotlib.pyplot as plt
-
     if axes is None:
-        height = 2.0 + 0.5 * (len(np.unique(machine.places[:, 1])))
-        _, axes = plt.subplots(figsize=(2.0 + 0.9 * machine.n_sites, min(height, 12.0)))
+        from matplotlib.figure import Figure
+
+        height = 2.0 + 0.5 * len(np.unique(machine.places[:, 1]))
+        size = (2.5 + 0.9 * machine.n_sites, min(height, 12.0))
+        axes = Figure(figsize=size, layout="constrained").subplots()
     places = machine.places.astype(float)
     n = machine.n_sites
     hidden = np.array(
