@@ -153,7 +153,7 @@ def test_random_vectors_stand_for_ancillas(monkeypatch):
     n = 6
     model = SpinModel.from_quspin(heisenberg_ring(n), spin_basis_1d(n, pauli=0))
     exact = PurifiedNQS(model, beta=2.0, n_layers=2, growth=0.3, seed=1).energy()
-    monkeypatch.setattr("kakehashi_dbm.purified_nqs.MOST_COLUMNS", 4)
+    monkeypatch.setattr("kakehashi_dbm.gate_state.MOST_COLUMNS", 4)
     found = PurifiedNQS(model, beta=2.0, n_layers=2, growth=0.3, n_vectors=40, seed=1).energy()
     assert 0.0 < found.stderr < 0.05 * abs(exact.mean)
     assert abs(found.z_score(exact.mean)) < 4
