@@ -144,6 +144,11 @@ def test_samplers_resume_from_their_state():
     assert second.seed == 7
     assert np.array_equal(first.sample(12), second.sample(12))
     assert first.energy().mean == second.energy().mean
+    fresh = SpinFermionSampler(TRIANGLE, n_chains=4, seed=9)
+    saved = fresh.state_dict()
+    states = fresh.sample(8)
+    fresh.load_state_dict(saved)
+    assert np.array_equal(fresh.sample(8), states)
     other = SpinFermionSampler(TRIANGLE, n_chains=5, seed=7)
     with pytest.raises(InvalidInputError, match="shape"):
         other.load_state_dict(first.state_dict())

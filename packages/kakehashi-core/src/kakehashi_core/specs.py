@@ -127,7 +127,12 @@ class InitialGuessSpec(PluginSpec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplerSpec(PluginSpec):
-    """A sampler of quantum or classical states; the factory returns a ``Sampler``."""
+    """A sampler of quantum or classical states; the factory returns a ``Sampler``.
+
+    Attributes:
+        samples: Arguments of ``kakehashi_quspin.sampler`` besides name and seed, as a mapping; or
+            ``"module:callable"`` that returns a sampler for ``seed=``.
+    """
 
     kind: ClassVar[str] = "samplers"
 

@@ -8,7 +8,8 @@ do. None of them needs pytest::
     from kakehashi_testing.conformance import check_forces, check_drift
     check_forces(my_calculator, atoms)
 
-Checks inside self-consistent calculations need PySCF and live in ``kakehashi_testing.scf_checks``.
+Checks inside self-consistent calculations need PySCF and live in ``kakehashi_testing.scf_checks``; those of
+samplers of spin states need kakehashi-quspin and live in ``kakehashi_testing.sampler_checks``.
 """
 
 from __future__ import annotations

@@ -23,11 +23,16 @@ class DeliberateError(RuntimeError):
 
 
 def load_model(plugin: Plugin) -> Any:
-    """Load the model of a plugin with default options (for a command: its function, not called)."""
+    """Load the model of a plugin with default options (for a command: its function, not called).
+
+    A sampler is made for the first sample of its spec.
+    """
     from kakehashi_core import registry
 
     if plugin.kind == "commands":
         return registry.load_factory(plugin.kind, plugin.qualified_name)
+    if plugin.kind == "samplers":
+        return _sampler(plugin)
     return registry.load(plugin.kind, plugin.qualified_name)
 
 
@@ -37,6 +42,8 @@ def evaluator(plugin: Plugin) -> Callable[[Any], Numbers] | None:
         return _evaluate_functional
     if plugin.kind == "calculators":
         return lambda model: _evaluate_calculator(model, plugin)
+    if plugin.kind == "samplers":
+        return _evaluate_sampler
     return None
 
 
@@ -146,3 +153,26 @@ def _interrupt_calculator(calculator: Any, plugin: Plugin) -> int:
     except Exception:  # noqa: BLE001  any error serves; what it leaves behind is the question
         return 1
     return 0
+
+
+def _sampler(plugin: Plugin) -> Any:
+    """Make a sampler: of a thermal spin state from operator lists, or by a function that is named."""
+    from importlib import import_module
+
+    if plugin.spec is None or not plugin.spec.samples:
+        raise ConformanceError(f"{plugin.qualified_name}: samples is empty; nothing can be tested")
+    sample = plugin.spec.samples[0]
+    if isinstance(sample, str):
+        module, _, name = sample.partition(":")
+        return getattr(import_module(module), name)(seed=SEED)
+    from kakehashi_quspin import sampler
+
+    return sampler(plugin.qualified_name, **{**sample, "seed": SEED})
+
+
+def _evaluate_sampler(sampler: Any) -> Numbers:
+    """Return states; the sampler stands where it stood before."""
+    saved = sampler.state_dict()
+    states = np.asarray(sampler.sample(32), dtype=float).ravel()
+    sampler.load_state_dict(saved)
+    return states

@@ -21,6 +21,16 @@ NOMURA = Citation(
 }""",
 )
 
+_SAMPLE = {
+    "operators": [
+        ["zz", [[-1.0, 0, 1], [0.5, 1, 2]]],
+        ["z", [[-0.3, 0]]],
+        ["x", [[-0.8, 0], [-0.6, 1], [-0.9, 2]]],
+    ],
+    "basis": 3,
+    "beta": 1.0,
+}
+
 
 def thermal_dbm() -> SamplerSpec:
     """Describe the sampler of thermal states; numba and QuSpin are imported when it is resolved."""
@@ -34,6 +44,7 @@ def thermal_dbm() -> SamplerSpec:
             note="Ising models in a transverse field, and XXZ models without frustration, on any graph"
         ),
         units={"energy": "unit of the couplings", "states": "basis integers of QuSpin"},
+        samples=(_SAMPLE,),
     )
 
 
@@ -49,4 +60,5 @@ def purified_nqs() -> SamplerSpec:
             note="any real model of one- and two-spin terms up to 20 sites; transverse fields beyond"
         ),
         units={"energy": "unit of the couplings", "states": "basis integers of QuSpin"},
+        samples=(_SAMPLE,),
     )

@@ -34,6 +34,7 @@ def spin_fermion() -> SamplerSpec:
             note="any Hermitian hopping matrix, connected, up to some hundred sites; any coupling and filling"
         ),
         units={"energy": "unit of the hopping matrix", "states": "unit vectors, (n, n_sites, 3)"},
+        samples=("kakehashi_slmc.spin_fermion_sampler:small_sampler",),
     )
 
 

@@ -167,6 +167,8 @@ class SelfLearner(Kernel):
             name: {k: np.array(v) for k, v in arrays.items()}
             for name, arrays in state["models"].items()
         }
+        # A state from before anything was learned: what was learned since is forgotten.
+        self._kernel, self._inner, self.linear, self.learned = self._hybrid, None, None, None
         if state["learned"] is not None:
             self.learned = LearnedModel(
                 kind=str(state["learned"]["kind"]),

@@ -20,7 +20,7 @@ from kakehashi_core.errors import InvalidInputError, unknown_name
 from kakehashi_core.random_streams import recorded_seed
 from kakehashi_core.results import Estimate
 from kakehashi_slmc.distance_shells import DistanceShells
-from kakehashi_slmc.lattices import Lattice, bipartition
+from kakehashi_slmc.lattices import Lattice, bipartition, lattice
 from kakehashi_slmc.learned_models import model_kinds
 from kakehashi_slmc.pair_model import pair_classes
 from kakehashi_slmc.self_learner import LearnedModel, SelfLearner
@@ -309,3 +309,10 @@ def _shells(model: SpinFermion, lattice: Lattice | None) -> DistanceShells:
     labels = pair_classes(n, bonds)
     counts = np.array([(labels == k).sum() / n for k in range(1, labels.max() + 1)])
     return DistanceShells(labels=labels, distances=np.arange(1.0, labels.max() + 1), counts=counts)
+
+
+def small_sampler(*, seed: int | None = None) -> SpinFermionSampler:
+    """Return a sampler of a ring of four spins, for checks."""
+    ring = lattice("chain", (4,))
+    model = SpinFermion.from_matrix(ring.hopping, 1.0, temperature=0.3)
+    return SpinFermionSampler(model, lattice=ring, n_chains=4, seed=seed)
