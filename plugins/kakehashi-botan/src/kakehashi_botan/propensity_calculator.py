@@ -66,7 +66,11 @@ class PropensityCalculator(Calculator):
             "cutoff, where the force jumps",
         )
     )
-    inputs: ClassVar[Mapping[str, str]] = {"TS": "botan-ts", "TS+IS": "botan-ts-is"}
+    inputs: ClassVar[Mapping[str, str]] = {
+        "TS": "botan-ts",
+        "IS": "botan-is",
+        "TS+IS": "botan-ts-is",
+    }
 
     def __init__(
         self,
