@@ -55,6 +55,35 @@ def test_curves_of_noisy_exact_energies(field, n_nodes):
     )
 
 
+def test_errors_of_curves_are_honest():
+    """Oracle: the spread of curves over 80 draws of noise, in units of their own errors."""
+    n, sigma = 8, 1e-3
+    model = SpinModel.from_quspin(ring(n), n)
+    betas = chebyshev_betas(model, 4.0, 20)
+    rng = np.random.default_rng(2)
+    energies = np.array([ring_thermodynamics(n, 1.0, 1.0, b).energy for b in betas])
+    at = (0.5, 1.0, 1.5, 2.0, 3.0)
+    exact = [ring_thermodynamics(n, 1.0, 1.0, b) for b in at]
+    pulls = []
+    for _ in range(80):
+        drawn = energies + n * sigma * rng.normal(size=len(betas))
+        curve = ThermalCurve.fit(
+            model, list(betas), [Estimate(mean=e, stderr=n * sigma) for e in drawn]
+        )
+        pulls.append(
+            [
+                (
+                    curve.specific_heat(b).z_score(e.specific_heat),
+                    curve.entropy(b).z_score(e.entropy(b)),
+                )
+                for b, e in zip(at, exact, strict=True)
+            ]
+        )
+    spread = np.sqrt((np.array(pulls) ** 2).mean(axis=0))
+    assert (spread > 0.65).all()
+    assert (spread < 1.45).all()
+
+
 def test_curves_of_sampled_energies():
     """Oracle: exact diagonalization; a constant in H."""
     static = [*ring(6), ["z", [[0.4, 0]]], ["I", [[0.5, 0]]]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kakehashi_core.specs import API_VERSION, Citation, Domain, SamplerSpec
+from kakehashi_core.specs import API_VERSION, Citation, CommandSpec, Domain, SamplerSpec
 
 NOMURA = Citation(
     text=(
@@ -61,4 +61,16 @@ def purified_nqs() -> SamplerSpec:
         ),
         units={"energy": "unit of the couplings", "states": "basis integers of QuSpin"},
         samples=(_SAMPLE,),
+    )
+
+
+def thermal_run() -> CommandSpec:
+    """Describe the command for models in files."""
+    return CommandSpec(
+        name="thermal-run",
+        api_version=API_VERSION,
+        factory="kakehashi_dbm.thermal_command:thermal_run",
+        summary="energy, specific heat and entropy of a quantum spin model at all temperatures",
+        citation=NOMURA,
+        verb="thermal",
     )

@@ -27,7 +27,7 @@ from kakehashi_dbm.compact_network import (
     ring_infidelity,
 )
 from kakehashi_dbm.ising_loop import IsingLoop, Spins
-from kakehashi_dbm.ising_model import IsingModel
+from kakehashi_dbm.ising_model import IsingModel, clean_ring
 from kakehashi_dbm.line_averages import history_averages
 from kakehashi_quspin.spin_model import SpinModel
 
@@ -95,15 +95,12 @@ def fit_network(
     couplings, fields = np.abs(ising.couplings), ising.transverse
     if not len(couplings) or not fields.any():
         raise UnsupportedError("learned layers need couplings and transverse fields")
-    ring = {(i, (i + 1) % n) for i in range(n)}
-    bonds = {(int(i), int(j)) for i, j in ising.bonds}
-    uniform = not ising.longitudinal.any() and np.ptp(fields) == 0.0 == np.ptp(ising.couplings)
-    j, g = float(ising.couplings.mean()), float(fields.mean())
-    if uniform and n > 2 and bonds == {(min(b), max(b)) for b in ring}:
-        return fit_compact(beta, n_layers, ring_infidelity(n, j, g, beta))
+    ring = clean_ring(ising)
+    if ring is not None:
+        return fit_compact(beta, n_layers, ring_infidelity(n, *ring, beta))
     if n <= LARGEST_FIT and not per_bond:
         return fit_compact(beta, n_layers, dense_infidelity(ising, beta))
-    j = float(couplings.mean())
+    j, g = float(couplings.mean()), float(fields.mean())
     start = fit_compact(beta, n_layers, ring_infidelity(START_RING, j, g, beta))
     return refine(
         start,

@@ -87,3 +87,18 @@ class IsingModel:
 
 def _text(string: PauliString) -> str:
     return " ".join(f"{a}_{i}" for i, a in string)
+
+
+def clean_ring(model: IsingModel) -> tuple[float, float] | None:
+    """Return coupling and transverse field of a periodic ring without disorder; None for other models."""
+    n = model.n_sites
+    ring = {(min(i, (i + 1) % n), max(i, (i + 1) % n)) for i in range(n)}
+    if n < 3 or {(int(i), int(j)) for i, j in np.sort(model.bonds, axis=1)} != ring:
+        return None
+    if (
+        model.longitudinal.any()
+        or np.ptp(model.transverse) != 0.0
+        or np.ptp(model.couplings) != 0.0
+    ):
+        return None
+    return float(model.couplings[0]), float(model.transverse[0])

@@ -25,8 +25,8 @@ FloatArray = npt.NDArray[np.float64]
 N_NODES = 20
 BEYOND = 1.3
 """Energies reach so much further than the curve is wanted: slopes are least known at its end."""
-WORST_FIT = 1.5
-"""Squared deviations per degree of freedom with which a degree is good enough."""
+LEAST_FREEDOM = 1
+"""Energies more than coefficients."""
 N_QUADRATURE = 120
 
 
@@ -54,7 +54,7 @@ class ThermalCurve:
 
     @classmethod
     def fit(cls, model: SpinModel, betas: Sequence[float], energies: Sequence[Estimate]) -> Self:
-        """Fit a curve; the degree is the lowest one that agrees with the energies.
+        """Fit a curve; its degree is what the errors of the energies allow for.
 
         Args:
             model: For what is known at beta = 0.
@@ -63,6 +63,9 @@ class ThermalCurve:
 
         Raises:
             InvalidInputError: If there are fewer than four energies, or one has no error.
+
+        Source:
+            H. Akaike, IEEE Trans. Autom. Control 19, 716 (1974), for the degree.
         """
         b = np.asarray(betas, dtype=float)
         values = np.array([e.mean for e in energies])
@@ -77,31 +80,27 @@ class ThermalCurve:
         start = (model.constant, -float((coefficients**2).sum()))
         scale = 1.0 / max(float(np.abs(coefficients).max()), 1e-12)
         last = float(b.max())
-        best: Self | None = None
-        for degree in range(2, len(b) - 1):
+        fits = []
+        for degree in range(2, len(b) - LEAST_FREEDOM + 1):
             known, design = _design(b, scale, last, degree)
             target = (values - known @ np.array(start)) / errors
             weighted = design / errors[:, None]
             found, *_ = np.linalg.lstsq(weighted, target, rcond=None)
-            misfit = float(((target - weighted @ found) ** 2).sum() / (len(b) - degree))
+            fits.append((found, weighted, float(((target - weighted @ found) ** 2).sum())))
+        # Akaike's criterion, and one degree more: with fewer, what is left out exceeds the errors.
+        scores = [squares + 2.0 * len(found) for found, _, squares in fits]
+        found, weighted, squares = fits[min(int(np.argmin(scores)) + 1, len(fits) - 1)]
+        misfit = squares / (len(b) - len(found))
+        return cls(
+            n_sites=model.n_sites,
+            start=start,
+            scale=scale,
+            largest_beta=last,
+            coefficients=found,
             # A curve that misses the energies knows less than their errors say.
-            covariance = np.linalg.pinv(weighted.T @ weighted) * max(misfit, 1.0)
-            curve = cls(
-                n_sites=model.n_sites,
-                start=start,
-                scale=scale,
-                largest_beta=last,
-                coefficients=found,
-                covariance=covariance,
-                misfit=misfit,
-            )
-            if best is None or misfit < best.misfit:
-                best = curve
-            if misfit < WORST_FIT:
-                return curve
-        if best is None:
-            raise InvalidInputError("no curve could be fitted")
-        return best
+            covariance=np.linalg.pinv(weighted.T @ weighted) * max(misfit, 1.0),
+            misfit=misfit,
+        )
 
     def energy(self, beta: float) -> Estimate:
         """Return <H>."""
