@@ -16,6 +16,10 @@ from numba import njit
 from kakehashi_dbm.ising_loop import IsingLoop, Spins
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+LARGE, SMALL = 1e100, 1e-100
+"""Products of matrices are scaled back when they leave these bounds."""
 
 
 def line_averages(loop: IsingLoop, spins: Spins) -> tuple[FloatArray, FloatArray]:
@@ -39,11 +43,32 @@ def history_averages(loop: IsingLoop, spins: Spins) -> tuple[FloatArray, FloatAr
     Returns:
         Three arrays, (n_chains, n_slices, n_sites).
     """
-    fields = loop.local_fields(spins)
-    z, x, links = np.empty_like(fields), np.empty_like(fields), np.empty_like(fields)
+    first, others, bonds = _neighbors(loop.bonds, loop.n_sites)
+    unlike = np.exp(-2.0 * loop.temporal)
+    z, x, links = (np.empty(spins.shape) for _ in range(3))
     for chain in range(len(spins)):
-        _averages(fields[chain], loop.temporal, z[chain], x[chain], links[chain])
+        _averages(
+            spins[chain],
+            first,
+            others,
+            bonds,
+            loop.spatial,
+            loop.fields,
+            unlike,
+            z[chain],
+            x[chain],
+            links[chain],
+        )
     return z, x, links
+
+
+def _neighbors(bonds: IntArray, n_sites: int) -> tuple[IntArray, IntArray, IntArray]:
+    """Return where the list of each site starts, (n_sites + 1,), its neighbors and the bonds to them."""
+    ends = np.concatenate([bonds[:, 0], bonds[:, 1]])
+    order = np.argsort(ends, kind="stable")
+    first = np.concatenate([[0], np.cumsum(np.bincount(ends, minlength=n_sites))])
+    others = np.concatenate([bonds[:, 1], bonds[:, 0]])[order]
+    return first, others, np.tile(np.arange(len(bonds)), 2)[order]
 
 
 def _compiled(function: Any) -> Any:
@@ -52,66 +77,80 @@ def _compiled(function: Any) -> Any:
 
 @_compiled
 def _averages(
-    fields: FloatArray, temporal: FloatArray, z: FloatArray, x: FloatArray, links: FloatArray
+    spins: Spins,
+    first: IntArray,
+    others: IntArray,
+    bonds: IntArray,
+    spatial: FloatArray,
+    fields: FloatArray,
+    unlike: FloatArray,
+    z: FloatArray,
+    x: FloatArray,
+    links: FloatArray,
 ) -> None:
     """Fill z, x and links of one chain.
 
     D_t = diag(exp(f), exp(-f)) of slice t and T_t = exp(L s s') of its link are scaled to elements of at
-    most 1.
+    most 1; ``unlike`` is the smaller element of T_t.
     """
-    n_slices, n_sites = fields.shape
-    high, low, link = np.empty(n_slices), np.empty(n_slices), np.empty(n_slices)
+    n_slices, n_sites = spins.shape
+    high, low = np.empty(n_slices), np.empty(n_slices)
+    link, root = np.empty(n_slices), np.empty(n_slices)
     # rest[t] = D_t T_t ... D_{n-1} T_{n-1}, as four numbers; the last one is 1.
-    rest = np.empty((n_slices + 1, 2, 2))
+    rest = np.empty((n_slices + 1, 4))
     for i in range(n_sites):
         for t in range(n_slices):
-            small = math.exp(-2.0 * abs(fields[t, i]))
-            high[t] = 1.0 if fields[t, i] >= 0.0 else small
-            low[t] = small if fields[t, i] >= 0.0 else 1.0
-            link[t] = math.exp(-2.0 * temporal[t, i])
-        rest[n_slices, 0, 0] = rest[n_slices, 1, 1] = 1.0
-        rest[n_slices, 0, 1] = rest[n_slices, 1, 0] = 0.0
+            f = fields[t, i]
+            for k in range(first[i], first[i + 1]):
+                f += spatial[t, bonds[k]] * spins[t, others[k]]
+            root[t] = math.exp(-abs(f))
+            small = root[t] * root[t]
+            high[t] = 1.0 if f >= 0.0 else small
+            low[t] = small if f >= 0.0 else 1.0
+            link[t] = unlike[t, i]
+        a, b, c, d = 1.0, 0.0, 0.0, 1.0
+        rest[n_slices, 0], rest[n_slices, 1], rest[n_slices, 2], rest[n_slices, 3] = a, b, c, d
         for t in range(n_slices - 1, -1, -1):
-            size = 0.0
-            for k in range(2):
-                up, down = rest[t + 1, 0, k], rest[t + 1, 1, k]
-                rest[t, 0, k] = high[t] * (up + link[t] * down)
-                rest[t, 1, k] = low[t] * (link[t] * up + down)
-                size += rest[t, 0, k] + rest[t, 1, k]
-            for k in range(2):
-                rest[t, 0, k] /= size
-                rest[t, 1, k] /= size
+            h, w, e = high[t], low[t], link[t]
+            a, c = h * (a + e * c), w * (e * a + c)
+            b, d = h * (b + e * d), w * (e * b + d)
+            size = a + b + c + d
+            if size > LARGE or size < SMALL:
+                a, b, c, d = a / size, b / size, c / size, d / size
+            rest[t, 0], rest[t, 1], rest[t, 2], rest[t, 3] = a, b, c, d
         # For slice 0: D_1 T_1 ... D_{n-1} without the last link.
         w00, w01, w10, w11 = high[n_slices - 1], 0.0, 0.0, low[n_slices - 1]
         for t in range(n_slices - 2, 0, -1):
-            w00, w10 = high[t] * (w00 + link[t] * w10), low[t] * (link[t] * w00 + w10)
-            w01, w11 = high[t] * (w01 + link[t] * w11), low[t] * (link[t] * w01 + w11)
+            h, w, e = high[t], low[t], link[t]
+            w00, w10 = h * (w00 + e * w10), w * (e * w00 + w10)
+            w01, w11 = h * (w01 + e * w11), w * (e * w01 + w11)
             size = w00 + w01 + w10 + w11
-            w00, w01, w10, w11 = w00 / size, w01 / size, w10 / size, w11 / size
+            if size > LARGE or size < SMALL:
+                w00, w01, w10, w11 = w00 / size, w01 / size, w10 / size, w11 / size
         # before = D_0 T_0 ... up to D_{t-1}, without the last link.
         b00, b01, b10, b11 = 1.0, 0.0, 0.0, 1.0
         for t in range(n_slices):
             last = link[t - 1]
             if t > 0:
-                r = rest[t + 1]
-                w00 = r[0, 0] * b00 + r[0, 1] * b10
-                w01 = r[0, 0] * b01 + r[0, 1] * b11
-                w10 = r[1, 0] * b00 + r[1, 1] * b10
-                w11 = r[1, 0] * b01 + r[1, 1] * b11
+                a, b, c, d = rest[t + 1, 0], rest[t + 1, 1], rest[t + 1, 2], rest[t + 1, 3]
+                w00, w01 = a * b00 + b * b10, a * b01 + b * b11
+                w10, w11 = c * b00 + d * b10, c * b01 + d * b11
             # Rows of w are the slice after t, columns the one before.
             here = link[t]
             both_up, both_down = high[t] * (w00 + last * w01), low[t] * (last * w10 + w11)
             up = both_up + high[t] * here * (w10 + last * w11)
             down = both_down + low[t] * here * (last * w00 + w01)
-            z[t, i] = (up - down) / (up + down)
-            links[t, i] = 2.0 * (both_up + both_down) / (up + down) - 1.0
-            equal = 2.0 * link[t] * (w00 + w11)
-            unequal = (1.0 + link[t] * link[t]) * (w01 + w10)
-            x[t, i] = (equal + unequal) * math.exp(-abs(fields[t, i])) / (up + down)
+            whole = 1.0 / (up + down)
+            z[t, i] = (up - down) * whole
+            links[t, i] = 2.0 * (both_up + both_down) * whole - 1.0
+            equal = 2.0 * here * (w00 + w11)
+            unequal = (1.0 + here * here) * (w01 + w10)
+            x[t, i] = (equal + unequal) * root[t] * whole
             # Append T_{t-1}, then D_t.
             if t > 0:
                 b00, b01 = b00 + last * b01, last * b00 + b01
                 b10, b11 = b10 + last * b11, last * b10 + b11
             b00, b01, b10, b11 = b00 * high[t], b01 * low[t], b10 * high[t], b11 * low[t]
             size = b00 + b01 + b10 + b11
-            b00, b01, b10, b11 = b00 / size, b01 / size, b10 / size, b11 / size
+            if size > LARGE or size < SMALL:
+                b00, b01, b10, b11 = b00 / size, b01 / size, b10 / size, b11 / size
