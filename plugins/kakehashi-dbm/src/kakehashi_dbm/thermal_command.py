@@ -36,7 +36,7 @@ def thermal_run(
     *,
     output: Path = Path("thermal-run"),
     beta: float = 5.0,
-    n_temperatures: int = 20,
+    n_temperatures: int = 14,
     n_measurements: int = 400,
     n_chains: int = 8,
     trotter_step: float = TROTTER_STEP,

@@ -22,8 +22,8 @@ from kakehashi_quspin.spin_model import SpinModel
 
 FloatArray = npt.NDArray[np.float64]
 
-N_NODES = 20
-BEYOND = 1.3
+N_NODES = 14
+BEYOND = 1.6
 """Energies reach so much further than the curve is wanted: slopes are least known at its end."""
 LEAST_FREEDOM = 1
 """Energies more than coefficients."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_dbm.exchange_model import ExchangeModel
@@ -99,12 +100,7 @@ class WorldLines:
         Args:
             pieces: +1 and -1, (n_chains, n_pieces).
         """
-        after = pieces.reshape(len(pieces), -1, 2)
-        earlier = pieces[:, self.before]
-        parallel = (after[..., 0] == after[..., 1]) & (earlier == after).all(axis=2)
-        kept = (after[..., 0] != after[..., 1]) & (earlier == after).all(axis=2)
-        swapped = (after[..., 0] != after[..., 1]) & (earlier == after[..., ::-1]).all(axis=2)
-        return np.asarray(np.select([parallel, kept, swapped], [PARALLEL, KEPT, SWAPPED], -1))
+        return np.asarray(_kinds(np.ascontiguousarray(pieces, dtype=np.int8), self.before))
 
     def gate_weights(self) -> FloatArray:
         """Return the weights of parallel, kept and swapped of each gate, (n_gates, 3)."""
@@ -121,11 +117,8 @@ class WorldLines:
 
     def log_weight(self, pieces: Spins) -> FloatArray:
         """Return the logarithm of the weight, (n_chains,); minus infinity where spins are not conserved."""
-        kinds = self.kinds(pieces)
-        logs = np.log(self.gate_weights())
-        chosen = np.take_along_axis(logs[None], np.maximum(kinds, 0)[..., None], axis=2)[..., 0]
-        total = chosen.sum(axis=1) + pieces @ self.fields
-        return np.where((kinds < 0).any(axis=1), -np.inf, total)
+        logs = _chosen_sums(self.kinds(pieces), np.log(self.gate_weights()), self._gates, 1)
+        return np.asarray(logs[:, 0] + pieces @ self.fields)
 
     def features(self, pieces: Spins) -> FloatArray:
         """Return which of its three kinds each gate is, and all pieces, (n_chains, 3 n_gates + n_pieces)."""
@@ -149,10 +142,46 @@ class WorldLines:
         jz, jx = self.model.along[self.bond_of], self.model.across[self.bond_of]
         x = 2.0 * self.lengths * jx
         slopes = np.stack([-jz, jz + 2.0 * jx * np.tanh(x), jz + 2.0 * jx / np.tanh(x)], axis=1)
-        chosen = np.take_along_axis(slopes[None], self.kinds(pieces)[..., None], axis=2)[..., 0]
-        found = np.zeros((len(pieces), len(self.model.bonds)))
-        np.add.at(found.T, self.bond_of, -(chosen * self.lengths / self.beta).T)
-        return found
+        shares = slopes * (-self.lengths / self.beta)[:, None]
+        n_bonds = len(self.model.bonds)
+        return np.asarray(_chosen_sums(self.kinds(pieces), shares, self.bond_of, n_bonds))
+
+    @property
+    def _gates(self) -> IntArray:
+        """Return one group for all gates."""
+        return np.zeros(len(self.bond_of), dtype=np.int64)
+
+
+def _compiled(function: Any) -> Any:
+    return njit(cache=True)(function)
+
+
+@_compiled
+def _kinds(pieces: Spins, before: IntArray) -> IntArray:
+    """Return what each gate does, (n_chains, n_gates); -1 where spins are not conserved."""
+    n_chains, n_gates = len(pieces), len(before)
+    found = np.empty((n_chains, n_gates), dtype=np.int64)
+    for chain in range(n_chains):
+        for g in range(n_gates):
+            a, b = pieces[chain, 2 * g], pieces[chain, 2 * g + 1]
+            c, d = pieces[chain, before[g, 0]], pieces[chain, before[g, 1]]
+            if a == c and b == d:
+                found[chain, g] = PARALLEL if a == b else KEPT
+            else:
+                found[chain, g] = SWAPPED if a == d and b == c else -1
+    return found
+
+
+@_compiled
+def _chosen_sums(kinds: IntArray, table: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
+    """Return sums over gates of a group of what the table has for their kind, (n_chains, n_groups)."""
+    n_chains, n_gates = kinds.shape
+    found = np.zeros((n_chains, n_groups))
+    for chain in range(n_chains):
+        for g in range(n_gates):
+            k = kinds[chain, g]
+            found[chain, group[g]] += table[g, k] if k >= 0 else -np.inf
+    return found
 
 
 def _piece_fields(
