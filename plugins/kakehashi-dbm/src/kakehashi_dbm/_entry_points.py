@@ -74,3 +74,16 @@ def thermal_run() -> CommandSpec:
         citation=NOMURA,
         verb="thermal",
     )
+
+
+def demo_dbm() -> CommandSpec:
+    """Describe the demo section: a ring of 64 spins, and a frustrated one."""
+    return CommandSpec(
+        name="demo-dbm",
+        api_version=API_VERSION,
+        factory="kakehashi_dbm.demo:demo_dbm",
+        summary="thermal states of quantum spins from the operator lists of QuSpin",
+        citation=NOMURA,
+        verb="demo",
+        position=70,
+    )
