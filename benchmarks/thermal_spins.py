@@ -305,6 +305,26 @@ def cost(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def gpu(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Updates of many loops on a GPU beside one core: spins of all slices and chains in a second."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return [{"device": "none", "seconds": options.seconds}]
+    rows = []
+    model = SpinModel.from_quspin(ising_square(10, 3.0), 100)
+    for device, n_chains, n in (("cpu", 8, 40), ("cuda", 256, 20), ("cuda", 1024, 20)):
+        made = ThermalDBM(model, beta=2.0, n_chains=n_chains, warmup=0, seed=1, device=device)
+        made.run(2)
+        started = time.perf_counter()
+        made.run(n)
+        spent = time.perf_counter() - started
+        spins = n * n_chains * made.n_slices * model.n_sites
+        name = torch.cuda.get_device_name() if device == "cuda" else "one core"
+        rows.append({"device": name, "chains": n_chains, "spins per second": spins / spent})
+    return rows
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "ring": ring,
     "squares": squares,
@@ -312,6 +332,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "heisenberg_ring": heisenberg_ring,
     "open_chain": open_chain,
     "cost": cost,
+    "gpu": gpu,
 }
 
 

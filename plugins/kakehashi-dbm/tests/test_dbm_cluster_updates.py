@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from kakehashi_core.chains import run_chains
+from kakehashi_core.chains import autocorrelation, run_chains
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_dbm.cluster_updates import ClusterUpdate, random_loops
+from kakehashi_dbm.free_fermions import ring_thermodynamics
 from kakehashi_dbm.ising_loop import IsingLoop, transverse_values
 from kakehashi_dbm.ising_model import IsingModel
 from kakehashi_dbm.line_averages import line_averages
@@ -213,3 +214,79 @@ def test_bad_input():
         IsingLoop.thermal(MODEL, 1.0, 5)
     with pytest.raises(InvalidInputError, match="positive"):
         IsingLoop.thermal(MODEL, 0.0, 4)
+
+
+DEVICES = ["cpu", "cuda"]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_many_loops_at_once_flip_as_one(device):
+    """Oracle: the compiled update with the same numbers; bonds of both signs, fields, a frozen spin."""
+    torch = pytest.importorskip("torch")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    from kakehashi_dbm.cluster_updates import _update
+    from kakehashi_dbm.torch_clusters import TorchClusterUpdate
+
+    static = [
+        ["zz", [[-1.0, 0, 1], [0.7, 1, 2], [0.4, 0, 3], [-0.8, 2, 3]]],
+        ["z", [[-0.5, 0], [0.3, 2]]],
+        ["x", [[-0.9, 0], [-0.4, 1], [-0.7, 3]]],
+    ]
+    loop = IsingLoop.thermal(IsingModel.from_spin_model(SpinModel.from_quspin(static, 4)), 2.0, 10)
+    rng = np.random.default_rng(3)
+    spins = rng.choice(np.array([-1, 1], dtype=np.int8), size=(7, 10, 4))
+    kernel = TorchClusterUpdate(loop, device=device)
+    numbers = rng.random((7, kernel.n_numbers))
+    found = kernel.updated(
+        torch.as_tensor(spins.reshape(7, -1), device=device),
+        torch.as_tensor(numbers, device=device),
+    )
+    links = [-np.expm1(-2.0 * np.abs(c)) for c in (loop.spatial, loop.temporal, loop.fields)]
+    for chain in range(7):
+        _update(
+            spins[chain],
+            loop.bonds,
+            loop.spatial,
+            links[0],
+            loop.temporal,
+            links[1],
+            loop.fields,
+            links[2],
+            numbers[chain],
+        )
+    assert np.array_equal(found.cpu().numpy().reshape(spins.shape), spins)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_energies_from_many_loops_at_once(device):
+    """Oracle: free fermions; one seed gives the same states twice."""
+    torch = pytest.importorskip("torch")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    from kakehashi_dbm.torch_clusters import TorchClusterUpdate
+
+    n = 8
+    static = [
+        ["zz", [[-1.0, i, (i + 1) % n] for i in range(n)]],
+        ["x", [[-1.0, i] for i in range(n)]],
+    ]
+    model = IsingModel.from_spin_model(SpinModel.from_quspin(static, n))
+    loop = IsingLoop.thermal(model, 1.5, 30)
+    kernel = TorchClusterUpdate(loop, device=device)
+
+    def energies(seed):
+        rng = np.random.default_rng(seed)
+        state, found = kernel.start(random_loops(loop, rng, 60)), []
+        for number in range(60):
+            state = kernel.step(state, rng).state
+            if number >= 20:
+                z, x = line_averages(loop, state.positions)
+                s = state.positions
+                found.append(-(z * np.roll(s, -1, axis=2) + x).sum(axis=2).mean(axis=1))
+        return np.array(found).T
+
+    first = energies(1)
+    assert np.array_equal(first, energies(1))
+    exact = ring_thermodynamics(n, 1.0, 1.0, 1.5).energy
+    assert abs(autocorrelation(first).estimate().z_score(exact)) < 4.5

@@ -155,6 +155,9 @@ def test_bad_input():
     triangle = [[s, [[1.0, i, (i + 1) % 3] for i in range(3)]] for s in ("xx", "yy", "zz")]
     with pytest.raises(UnsupportedError, match="sign problem"):
         ThermalDBM(SpinModel.from_quspin(triangle, 3), beta=1.0)
+    with pytest.raises(UnsupportedError, match="CPU only"):
+        pair = [[s, [[1.0, 0, 1]]] for s in ("xx", "yy")]
+        ThermalDBM(SpinModel.from_quspin(pair, 2), beta=1.0, device="cuda")
     fixed = SpinModel.from_quspin([["zz", [[1.0, 0, 1]]]], spin_basis_1d(N, Nup=3))
     with pytest.raises(UnsupportedError, match="Nup"):
         ThermalDBM(fixed, beta=1.0)

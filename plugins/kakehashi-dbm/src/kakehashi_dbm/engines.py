@@ -81,6 +81,7 @@ def engine_for(
     *,
     n_slices: int | None = None,
     network: CompactNetwork | None = None,
+    device: str = "cpu",
 ) -> Engine:
     """Return the engine of a model.
 
@@ -90,6 +91,7 @@ def engine_for(
         trotter_step: Imaginary time of a slice times the largest coupling.
         n_slices: The number of slices instead.
         network: Learned layers instead.
+        device: Where chains move, see ``kakehashi_core.devices``; Ising models only have a choice.
 
     Raises:
         UnsupportedError: If no engine treats it; the message says why each does not.
@@ -97,6 +99,10 @@ def engine_for(
     try:
         ising = IsingModel.from_spin_model(model)
     except UnsupportedError as not_ising:
+        if device not in {"cpu", "auto"}:
+            raise UnsupportedError(
+                f"world lines of exchange models move on the CPU only, not on {device!r}"
+            ) from not_ising
         try:
             exchange = ExchangeModel.from_spin_model(model)
         except UnsupportedError as not_exchange:
@@ -111,7 +117,7 @@ def engine_for(
         raise UnsupportedError(
             f"the basis fixes {model.n_up} spins up, which cluster updates do not keep; leave Nup out"
         )
-    return IsingEngine(ising, beta, trotter_step, n_slices=n_slices, network=network)
+    return IsingEngine(ising, beta, trotter_step, n_slices=n_slices, network=network, device=device)
 
 
 class IsingEngine:
@@ -125,6 +131,7 @@ class IsingEngine:
         *,
         n_slices: int | None = None,
         network: CompactNetwork | None = None,
+        device: str = "cpu",
     ) -> None:
         self._model, self.beta = model, beta
         self.is_uniform = network is None
@@ -135,6 +142,13 @@ class IsingEngine:
             number = n_slices or _n_slices(sizes, beta, trotter_step)
             self._loop = IsingLoop.thermal(model, max(beta, SMALLEST_BETA), number)
         self.kernel: Kernel = ClusterUpdate(self._loop)
+        if device != "cpu":
+            from kakehashi_core.devices import resolve_device
+            from kakehashi_dbm.torch_clusters import TorchClusterUpdate
+
+            found = resolve_device(device)
+            if found.type != "cpu":
+                self.kernel = TorchClusterUpdate(self._loop, device=found)
         self.shape = self._loop.temporal.shape
 
     @property

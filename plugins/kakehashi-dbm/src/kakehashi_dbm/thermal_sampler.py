@@ -49,6 +49,8 @@ class ThermalDBM(ThermalAverages):
         warmup: Updates before the first measurement.
         thin: Updates between measurements.
         seed: Of everything; None draws one and records it.
+        device: Where the chains of Ising models move: "cpu", "cuda[:i]" or "auto"; a GPU wants hundreds of
+            chains.
 
     Attributes:
         seed: What all random numbers come from.
@@ -72,6 +74,7 @@ class ThermalDBM(ThermalAverages):
         warmup: int = 50,
         thin: int = 1,
         seed: int | None = None,
+        device: str = "cpu",
     ) -> None:
         if not (math.isfinite(beta) and beta >= 0.0):
             raise InvalidInputError(f"beta is {beta!r}; an inverse temperature is at least 0")
@@ -97,7 +100,12 @@ class ThermalDBM(ThermalAverages):
                 f"the network was learned for beta = {network.beta:g}, not for {beta:g}"
             )
         engine = engine_for(
-            model, float(beta), self.trotter_step, n_slices=n_slices, network=network
+            model,
+            float(beta),
+            self.trotter_step,
+            n_slices=n_slices,
+            network=network,
+            device=device,
         )
         super().__init__(model, engine, n_chains)
         self._thin, self._warmup = thin, warmup
