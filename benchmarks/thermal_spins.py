@@ -52,8 +52,9 @@ def run(sweeps):
     data = pyalps.loadMeasurements(pyalps.getResultFiles(prefix=f"p{sweeps}"), names)
     found = {s.props["observable"]: [float(s.y[0].mean), float(s.y[0].error)] for s in data[0]}
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, found
-spent, _ = run(2000)
-seconds, found = run(max(2000, int(2000 * task["seconds"] / spent)))
+first, _ = run(2000)
+second, _ = run(6000)
+seconds, found = run(int(6000 + 4000 * (task["seconds"] - second) / max(second - first, 0.05)))
 print("RESULT" + json.dumps({"CPU s": seconds, **found}))
 """
 
@@ -154,13 +155,15 @@ def ring(options: argparse.Namespace) -> list[dict[str, Any]]:
             "energy": row_of(made.energy(), n, exact.energy, seconds),
         }
         row["slices"] = made.n_slices
+        spent = []
+        for number in (PILOT, 2 * PILOT):
+            started = time.process_time()
+            thermal_curve(model, beta, n_measurements=number, seed=1)
+            spent.append(time.process_time() - started)
+        share = (spent[1] - spent[0]) / PILOT
+        number = PILOT + int((options.seconds - spent[0]) / share)
         started = time.process_time()
-        pilot = {"n_measurements": PILOT, "n_chains": 8, "seed": 1}
-        thermal_curve(model, beta, **pilot)
-        share = (time.process_time() - started) / PILOT
-        started = time.process_time()
-        number = max(PILOT, int(options.seconds / share))
-        curve = thermal_curve(model, beta, **{**pilot, "n_measurements": number})
+        curve = thermal_curve(model, beta, n_measurements=number, seed=1)
         seconds = time.process_time() - started
         row["specific heat"] = row_of(curve.specific_heat(beta), n, exact.specific_heat, seconds)
         row["entropy"] = row_of(curve.entropy(beta), n, exact.entropy(beta), seconds)
@@ -188,12 +191,12 @@ def squares(options: argparse.Namespace) -> list[dict[str, Any]]:
         model = SpinModel.from_quspin(ising_square(side, 3.0), n)
         task = {"LATTICE": "square lattice", "L": side, "T": 0.5, "Jz": -4, "Jxy": 0, "Gamma": 6}
         found = {"model": f"Ising, {side} x {side}, G = 3, beta = 2"}
-        rows.append(_beside(options, found, model, 2.0, task, seconds, trotter_step=0.05))
+        rows.append(_beside(options, found, model, 2.0, task, seconds))
     side = 8
     model = SpinModel.from_quspin(heisenberg(square_bonds(side)), side**2, pauli=0)
     task = {"LATTICE": "square lattice", "L": side, "T": 0.5, "J": 1}
     found = {"model": "Heisenberg, 8 x 8, T = 0.5"}
-    rows.append(_beside(options, found, model, 2.0, task, options.seconds, trotter_step=0.02))
+    rows.append(_beside(options, found, model, 2.0, task, options.seconds))
     return rows
 
 
@@ -264,7 +267,7 @@ def heisenberg_ring(options: argparse.Namespace) -> list[dict[str, Any]]:
     for beta in (1.0, 2.0, 5.0):
         p = degeneracy * np.exp(-beta * (spectrum - spectrum.min()))
         exact = float(p @ spectrum / p.sum())
-        made, seconds = sampled(model, beta, options.seconds / 3.0, seed=1, trotter_step=0.02)
+        made, seconds = sampled(model, beta, options.seconds / 3.0, seed=1)
         row = {"beta": beta, **row_of(made.energy(), n, exact, seconds)}
         rows.append({**row, "extrapolated": row_of(made.extrapolated(), n, exact, 1.5 * seconds)})
     return rows

@@ -27,7 +27,8 @@ FloatArray = npt.NDArray[np.float64]
 Spins = npt.NDArray[np.int8]
 Terms = Mapping[PauliString, float]
 
-LEAST_SLICES = 4
+LEAST_ISING, LEAST_EXCHANGE = 64, 16
+"""Fewest slices: at high temperature the error of an energy falls with their number, not with the step."""
 SMALLEST_BETA = 1e-12
 
 
@@ -139,7 +140,7 @@ class IsingEngine:
             self._loop = network.loop(model)
         else:
             sizes = (model.couplings, model.longitudinal, model.transverse)
-            number = n_slices or _n_slices(sizes, beta, trotter_step)
+            number = n_slices or _n_slices(sizes, beta, trotter_step, LEAST_ISING)
             self._loop = IsingLoop.thermal(model, max(beta, SMALLEST_BETA), number)
         self.kernel: Kernel = ClusterUpdate(self._loop)
         if device != "cpu":
@@ -210,10 +211,10 @@ class ExchangeEngine:
             raise UnsupportedError("learned layers are known for Ising models only")
         self._model, self._n_up, self.beta = model, n_up, beta
         self.is_uniform = True
-        sizes = (model.along, model.across, model.longitudinal)
-        self._lines = WorldLines.thermal(
-            model, beta, n_slices or _n_slices(sizes, beta, trotter_step)
-        )
+        # A bond is as strong as its largest energy.
+        sizes = (np.abs(model.along) + 2.0 * model.across, model.longitudinal)
+        number = n_slices or _n_slices(sizes, beta, trotter_step, LEAST_EXCHANGE)
+        self._lines = WorldLines.thermal(model, beta, number)
         self.kernel: Kernel = LoopUpdate(self._lines, conserve=n_up is not None)
         self.shape = (self._lines.n_pieces,)
 
@@ -277,7 +278,7 @@ class ExchangeEngine:
         return np.concatenate([np.log(self._lines.gate_weights()).ravel(), self._lines.fields])
 
 
-def _n_slices(sizes: tuple[FloatArray, ...], beta: float, trotter_step: float) -> int:
+def _n_slices(sizes: tuple[FloatArray, ...], beta: float, trotter_step: float, least: int) -> int:
     """Return the even number of slices that keeps imaginary time times the largest coupling small."""
     largest = max((float(np.abs(s).max()) for s in sizes if s.size), default=0.0)
-    return max(LEAST_SLICES, 2 * math.ceil(0.5 * beta * largest / trotter_step))
+    return max(least, 2 * math.ceil(0.5 * beta * largest / trotter_step))

@@ -26,7 +26,7 @@ from kakehashi_dbm.trotter_steps import (
 from kakehashi_quspin.basis_integers import integers_of
 from kakehashi_quspin.spin_model import SpinModel
 
-TROTTER_STEP = 0.05
+TROTTER_STEP = 0.1
 """Imaginary time of a slice times the largest coupling; the error of energies falls with its square."""
 TOLERANCE = 1e-4
 FIRST_RUN = 500
