@@ -261,3 +261,35 @@ def test_exact_thermal_states():
         exact_thermal(static, n, beta=-1.0)
     with pytest.raises(UnsupportedError, match="too many"):
         exact_thermal([["z", [[1.0, 0]]]], 40, beta=1.0)
+
+
+def test_objects_that_are_not_what_their_list_says():
+    """Oracle: what messages say; arithmetic in place, and bases that differ from that of the object."""
+    static = [["zz", [[-1.0, 0, 1], [-1.0, 1, 2]]], ["x", [[-1.0, i] for i in range(3)]]]
+    basis = spin_basis_1d(3)
+
+    def made(where=basis, what=static):
+        return hamiltonian(what, [], basis=where, dtype=np.float64, **QUIET)
+
+    h = made()
+    assert SpinModel.from_quspin(h, 3).terms == SpinModel.from_quspin(static, basis).terms
+    h *= 2
+    with pytest.raises(InvalidInputError, match="not that of its operator list"):
+        SpinModel.from_quspin(h, basis)
+    halves = spin_basis_1d(3, pauli=0)
+    assert SpinModel.from_quspin(made(halves), 3).pauli == 0
+    with pytest.raises(InvalidInputError, match="convention"):
+        SpinModel.from_quspin(made(halves), basis)
+    with pytest.raises(InvalidInputError, match="3 sites, not 4"):
+        SpinModel.from_quspin(made(), 4)
+    exchange = [["+-", [[1.0, 0, 1]]], ["-+", [[1.0, 0, 1]]]]
+    fixed = spin_basis_1d(3, Nup=1)
+    assert SpinModel.from_quspin(made(fixed, exchange), 3).n_up == 1
+    with pytest.raises(InvalidInputError, match="spins up"):
+        SpinModel.from_quspin(made(fixed, exchange), basis)
+    with pytest.raises(UnsupportedError, match="kblock"):
+        SpinModel.from_quspin(
+            made(spin_basis_1d(3, kblock=0), [["xx", [[1.0, i, (i + 1) % 3] for i in range(3)]]]), 3
+        )
+    with pytest.raises(InvalidInputError, match="not a number"):
+        SpinModel.from_quspin([["zz", [["-1", 0, 1]]]], 3)

@@ -69,6 +69,8 @@ def _checked(letters: str, coupling: Any, n_sites: int) -> tuple[str, complex, t
             "needed"
         )
     try:
+        if isinstance(values[0], str):
+            raise TypeError("a string is no number")
         strength = complex(values[0])
         sites = tuple(int(v) for v in values[1:])
         exact = all(s == v for s, v in zip(sites, values[1:], strict=True))

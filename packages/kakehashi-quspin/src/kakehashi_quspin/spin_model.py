@@ -50,16 +50,9 @@ class SpinModel:
             InvalidInputError: If the list is not Hermitian, or not what QuSpin writes, or lost.
             UnsupportedError: If the basis has symmetry blocks, or spins that are not 1/2.
         """
-        n_sites, own, n_up = _basis(basis)
+        n_sites, own, n_up = _matching_basis(operators, basis)
         convention = own if pauli is None else int(pauli)
-        sums = pauli_sum(_listed(operators), n_sites, pauli=convention)
-        if not is_hermitian(sums):
-            worst = max(sums, key=lambda s: abs(complex(sums[s]).imag))
-            raise InvalidInputError(
-                f"the operator is not Hermitian: {_name(worst)} has the coefficient {sums[worst]:.6g} in "
-                "Pauli matrices. Add the conjugate terms."
-            )
-        real = {s: float(complex(c).real) for s, c in sums.items()}
+        real = hermitian_terms(operators, n_sites, pauli=convention)
         constant = real.pop((), 0.0)
         model = cls(n_sites=n_sites, terms=real, constant=constant, pauli=convention, n_up=n_up)
         if n_up is not None and not model.conserves_magnetization:
@@ -93,6 +86,27 @@ class SpinModel:
                 product = np.asarray(np.kron(product, _MATRICES[letters.get(site, "I")]))
             found += coefficient * product
         return found
+
+
+def hermitian_terms(operators: Any, n_sites: int, *, pauli: int) -> dict[PauliString, float]:
+    """Return an operator as real coefficients of Pauli strings.
+
+    Args:
+        operators: Static operator list, or an object of QuSpin that still knows its list.
+        n_sites: Number of spins.
+        pauli: Convention of the letters.
+
+    Raises:
+        InvalidInputError: If it is no such list, or not Hermitian; the message names the term.
+    """
+    sums = pauli_sum(_listed(operators), n_sites, pauli=pauli)
+    if not is_hermitian(sums):
+        worst = max(sums, key=lambda s: abs(complex(sums[s]).imag))
+        raise InvalidInputError(
+            f"the operator is not Hermitian: {_name(worst)} has the coefficient {sums[worst]:.6g} in Pauli "
+            "matrices. Add the conjugate terms."
+        )
+    return {s: float(complex(c).real) for s, c in sums.items()}
 
 
 _MATRICES = {
@@ -133,10 +147,46 @@ def _listed(operators: Any) -> Any:
                 f"this {kind} has forgotten its operator list, as QuSpin's do after arithmetic, copy or "
                 "astype; pass the static list it was made from"
             )
+        if not _is_of(operators, listed):
+            raise InvalidInputError(
+                f"the matrix of this {kind} is not that of its operator list any more, as after *= or +=; "
+                "pass the static list of what you mean"
+            )
         return listed
     raise InvalidInputError(
         f"a {kind} does not tell which operators it is made of; pass the static list it was made from"
     )
+
+
+def _is_of(operator: Any, listed: Any) -> bool:
+    """Return whether the matrix of a ``hamiltonian`` is that of its list."""
+    quiet = {"check_herm": False, "check_symm": False, "check_pcon": False}
+    again = type(operator)(
+        listed, [], basis=operator.basis, dtype=np.dtype(operator.dtype).type, **quiet
+    )
+    difference = abs(operator.static - again.static)
+    largest = float(abs(again.static).max()) if again.static.nnz else 0.0
+    return not difference.nnz or float(difference.max()) <= 1e-10 * max(largest, 1.0)
+
+
+def _matching_basis(operators: Any, basis: Any) -> tuple[int, int, int | None]:
+    """Return what ``_basis`` does, of a basis that agrees with that of the operator where it has one."""
+    own = getattr(operators, "basis", None)
+    if own is None:
+        return _basis(basis)
+    mine = _basis(own)
+    if isinstance(basis, int | np.integer) and not isinstance(basis, bool):
+        if int(basis) != mine[0]:
+            raise InvalidInputError(f"the operator has {mine[0]} sites, not {basis}")
+        return mine
+    given = _basis(basis)
+    for what, a, b in zip(("sites", "convention (pauli)", "spins up"), given, mine, strict=True):
+        if a != b:
+            raise InvalidInputError(
+                f"the {what} of the basis and of the {type(operators).__name__} differ, {a} and {b}; pass "
+                "the basis that it was made with"
+            )
+    return mine
 
 
 def _basis(basis: Any) -> tuple[int, int, int | None]:
