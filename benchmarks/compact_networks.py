@@ -23,7 +23,6 @@ from kakehashi_core.files import write_json
 from kakehashi_core.threads import thread_limit
 from kakehashi_dbm import (
     CompactNetwork,
-    IsingModel,
     ThermalDBM,
     fit_compact,
     refine,

@@ -114,7 +114,7 @@ def test_refinement_by_sampling():
     measure = ring_infidelity(n, 1.0, 1.0, beta)
     start = CompactNetwork.uniform(beta, n_layers)
     best = fit_compact(beta, n_layers, measure)
-    found = refine(start, ising(n), n_iterations=30, n_measurements=60, seed=1)
+    found = refine(start, ring_of(n), n_iterations=30, n_measurements=60, seed=1)
     before, after, least = (np.exp(measure(w)) for w in (start, found.network, best))
     assert after < least + 0.2 * (before - least)
     assert found.logs.shape == (30, 4)
@@ -132,7 +132,7 @@ def test_disorder_is_refined_bond_by_bond():
     model = IsingModel.from_spin_model(spins)
     measure = dense_infidelity(model, 3.0)
     shared = fit_network(spins, 3.0, 2)
-    own = refine(shared, model, n_iterations=60, n_measurements=100, per_bond=True, seed=2).network
+    own = refine(shared, spins, n_iterations=60, n_measurements=100, per_bond=True, seed=2).network
     assert own.n_parameters == 2 * (n - 1 + n) + n
     assert measure(own) < measure(shared) - np.log(1.5)
 
@@ -161,7 +161,7 @@ def test_bad_input():
     with pytest.raises(UnsupportedError, match="transverse"):
         fit_network(SpinModel.from_quspin([["zz", [[1.0, 0, 1]]]], 2), 1.0, 2)
     with pytest.raises(InvalidInputError, match="n_iterations"):
-        refine(CompactNetwork.uniform(1.0, 2), ising(4), n_iterations=1)
+        refine(CompactNetwork.uniform(1.0, 2), ring_of(4), n_iterations=1)
     with pytest.raises(InvalidInputError, match="n_layers"):
         CompactNetwork.uniform(1.0, 0)
     with pytest.raises(UnsupportedError, match="11 sites"):

@@ -48,7 +48,7 @@ class ClusterUpdate(Kernel):
         n_links = n_slices * (n_bonds + 2 * n_sites)
         for _ in range(self._times):
             for chain in range(n_chains):
-                numbers = rng.random(n_links + n_slices * n_sites)
+                numbers = rng.random(n_links + n_slices * n_sites, dtype=np.float32)
                 _update(
                     spins[chain],
                     loop.bonds,
@@ -101,7 +101,7 @@ def _update(
     temporal_links: FloatArray,
     fields: FloatArray,
     field_links: FloatArray,
-    numbers: FloatArray,
+    numbers: npt.NDArray[Any],
 ) -> None:
     n_slices, n_sites = spins.shape
     ghost = n_slices * n_sites

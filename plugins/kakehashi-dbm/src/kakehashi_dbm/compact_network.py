@@ -8,7 +8,9 @@ machine is that of the Trotter product with other couplings, and is sampled alik
 
 from __future__ import annotations
 
+import hashlib
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +21,13 @@ import numpy.typing as npt
 from scipy.linalg import expm
 from scipy.optimize import minimize
 
-from kakehashi_core.errors import InvalidInputError, UnsupportedError
+from kakehashi_core.errors import DomainWarning, InvalidInputError, UnsupportedError
 from kakehashi_core.files import write_json
 from kakehashi_dbm.free_fermions import RingLayer, log_layered_trace
 from kakehashi_dbm.ising_loop import FROZEN, IsingLoop
 from kakehashi_dbm.ising_model import IsingModel
 from kakehashi_dbm.machine_builder import transverse_coupling
+from kakehashi_quspin.spin_model import SpinModel
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -43,11 +46,13 @@ class CompactNetwork:
         diagonal: a_0 ... a_L, (n_layers + 1,), or one for each bond and field along z, (n_layers + 1,
             n_bonds + n_sites).
         transverse: b_1 ... b_L, (n_layers,), or one for each site, (n_layers, n_sites).
+        model: Digest of the model that it was learned for; empty if it is not known.
     """
 
     beta: float
     diagonal: FloatArray
     transverse: FloatArray
+    model: str = ""
 
     @classmethod
     def uniform(cls, beta: float, n_layers: int) -> Self:
@@ -80,6 +85,24 @@ class CompactNetwork:
         """Return the loop of |Psi|^2, of 2 L slices; the first and the opposite one are physical."""
         return overlap_loop(model, self, self)
 
+    def check(self, model: SpinModel, beta: float) -> None:
+        """Compare with what the network is used for; another model of the same temperature warns only.
+
+        Raises:
+            InvalidInputError: If it was learned for another temperature.
+        """
+        if abs(self.beta - beta) > 1e-9 * beta:
+            raise InvalidInputError(
+                f"the network was learned for beta = {self.beta:g}, not for {beta:g}"
+            )
+        if self.model and self.model != model_digest(model):
+            warnings.warn(
+                "the network was learned for another model; its layers are used as they are. fit_network or "
+                "refine make one for this model",
+                DomainWarning,
+                stacklevel=3,
+            )
+
     def save(self, path: str | Path) -> None:
         """Write a JSON file."""
         write_json(
@@ -89,6 +112,7 @@ class CompactNetwork:
                 "beta": self.beta,
                 "diagonal": self.diagonal.tolist(),
                 "transverse": self.transverse.tolist(),
+                "model": self.model,
             },
         )
 
@@ -107,12 +131,21 @@ class CompactNetwork:
                 beta=float(found["beta"]),
                 diagonal=np.array(found["diagonal"], dtype=float),
                 transverse=np.array(found["transverse"], dtype=float),
+                model=str(found.get("model", "")),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInputError(f"{path} is no saved network: {error}") from error
         if len(network.diagonal) != len(network.transverse) + 1:
             raise InvalidInputError(f"{path} has layers that do not fit together")
         return network
+
+
+def model_digest(model: SpinModel) -> str:
+    """Return a digest of the terms of a model."""
+    terms = sorted(
+        [[list(one) for one in string], round(c, 12)] for string, c in model.terms.items()
+    )
+    return hashlib.sha256(json.dumps([model.n_sites, terms]).encode()).hexdigest()[:16]
 
 
 def overlap_loop(model: IsingModel, ket: CompactNetwork, bra: CompactNetwork) -> IsingLoop:

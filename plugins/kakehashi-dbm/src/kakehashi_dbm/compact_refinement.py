@@ -11,18 +11,20 @@ its conjugate, which share s and s' only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from kakehashi_core.errors import InvalidInputError, UnsupportedError
 from kakehashi_core.random_streams import recorded_seed
+from kakehashi_dbm.arguments import number, spin_model, whole
 from kakehashi_dbm.cluster_updates import ClusterUpdate, random_loops
 from kakehashi_dbm.compact_network import (
     CompactNetwork,
     dense_infidelity,
     fit_compact,
+    model_digest,
     overlap_loop,
     ring_infidelity,
 )
@@ -92,21 +94,25 @@ def fit_network(
         UnsupportedError: If it is no such model.
         InvalidInputError: If a number makes no sense.
     """
-    ising = IsingModel.from_spin_model(model)
+    ising = IsingModel.from_spin_model(spin_model(model))
+    whole("n_layers", n_layers, least=1)
+    number("beta", beta, least=0.0)
     n = ising.n_sites
     couplings, fields = np.abs(ising.couplings), ising.transverse
     if not len(couplings) or not fields.any():
         raise UnsupportedError("learned layers need couplings and transverse fields")
     ring = clean_ring(ising)
     if ring is not None:
-        return fit_compact(beta, n_layers, ring_infidelity(n, *ring, beta))
+        found = fit_compact(beta, n_layers, ring_infidelity(n, *ring, beta))
+        return replace(found, model=model_digest(model))
     if n <= LARGEST_FIT and not per_bond:
-        return fit_compact(beta, n_layers, dense_infidelity(ising, beta))
+        found = fit_compact(beta, n_layers, dense_infidelity(ising, beta))
+        return replace(found, model=model_digest(model))
     j, g = float(couplings.mean()), float(fields.mean())
     start = fit_compact(beta, n_layers, ring_infidelity(START_RING, j, g, beta))
     return refine(
         start,
-        ising,
+        model,
         n_iterations=n_iterations,
         n_measurements=n_measurements,
         per_bond=per_bond,
@@ -116,7 +122,7 @@ def fit_network(
 
 def refine(
     network: CompactNetwork,
-    model: IsingModel,
+    model: SpinModel,
     *,
     n_iterations: int = 60,
     n_measurements: int = 100,
@@ -141,15 +147,16 @@ def refine(
             f"n_iterations must be at least {2 * N_BLOCKS} and n_measurements 2, got {n_iterations} and "
             f"{n_measurements}"
         )
+    ising = IsingModel.from_spin_model(spin_model(model))
     rng = np.random.default_rng(recorded_seed(seed))
     largest = max(
         float(np.abs(c).max(initial=0.0))
-        for c in (model.couplings, model.longitudinal, model.transverse)
+        for c in (ising.couplings, ising.longitudinal, ising.transverse)
     )
     target = CompactNetwork.uniform(
         network.beta, max(4, round(0.5 * network.beta * largest / TARGET_STEP))
     )
-    layout = _Layout(model, network.n_layers, per_bond)
+    layout = _Layout(ising, network.n_layers, per_bond)
     logs = layout.logs(network)
     metric = np.zeros((len(logs), len(logs)))
     own = mixed = None
@@ -157,9 +164,9 @@ def refine(
     path, targets = [], []
     for k in range(n_iterations):
         current = layout.network(logs, network.beta)
-        loop = overlap_loop(model, current, current)
+        loop = overlap_loop(ising, current, current)
         push, here, own = _measured(loop, layout, current, n_measurements, own, rng, replicas=True)
-        loop = overlap_loop(model, current, target)
+        loop = overlap_loop(ising, current, target)
         pull, _, mixed = _measured(loop, layout, current, n_measurements, mixed, rng)
         weight = max(1.0 - MEMORY, 1.0 / (k + 1.0))
         metric = (1.0 - weight) * metric + weight * here
@@ -169,7 +176,8 @@ def refine(
         logs = logs + step * min(1.0, LONGEST_STEP / max(float(np.abs(step).max()), 1e-300))
         path.append(logs)
     last = _believed(start, np.array(targets[n_iterations // 3 :]), metric)
-    return Refinement(network=layout.network(last, network.beta), logs=np.array(path))
+    better = replace(layout.network(last, network.beta), model=model_digest(model))
+    return Refinement(network=better, logs=np.array(path))
 
 
 class _Layout:

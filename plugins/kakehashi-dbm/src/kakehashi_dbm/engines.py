@@ -108,8 +108,8 @@ def engine_for(
             exchange = ExchangeModel.from_spin_model(model)
         except UnsupportedError as not_exchange:
             raise UnsupportedError(
-                f"no sampler treats this model. As an Ising model: {not_ising}. As an exchange model: "
-                f"{not_exchange}"
+                f"'thermal-dbm' does not treat this model; 'purified-nqs' may, up to 20 sites. As an Ising "
+                f"model: {not_ising}. As an exchange model: {not_exchange}"
             ) from None
         return ExchangeEngine(
             exchange, model.n_up, beta, trotter_step, n_slices=n_slices, network=network

@@ -70,7 +70,7 @@ class ExchangeModel:
         if rotation is None:
             raise UnsupportedError(
                 "exchange is frustrated: no rotation of spins makes all of its weights positive, so it has a "
-                "sign problem. Use exact_thermal for small systems"
+                "sign problem. 'purified-nqs' and exact_thermal treat up to 20 sites"
             )
         turned = rotation.apply(model.terms)
         return cls(

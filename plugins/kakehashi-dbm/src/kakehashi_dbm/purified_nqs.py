@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -13,14 +12,13 @@ import numpy.typing as npt
 from kakehashi_core.errors import InvalidInputError, UnsupportedError
 from kakehashi_core.random_streams import recorded_seed
 from kakehashi_core.results import Estimate
+from kakehashi_dbm.arguments import number, spin_model, whole
 from kakehashi_dbm.gate_state import GateState
 from kakehashi_dbm.machine_state import MachineState
 from kakehashi_dbm.network_state import NetworkState
 from kakehashi_dbm.stochastic_reconfiguration import evolve
 from kakehashi_quspin.basis_integers import integers_of
-from kakehashi_quspin.operator_lists import pauli_sum
-from kakehashi_quspin.pauli_strings import is_hermitian
-from kakehashi_quspin.spin_model import SpinModel
+from kakehashi_quspin.spin_model import SpinModel, hermitian_terms
 
 FloatArray = npt.NDArray[np.float64]
 Spins = npt.NDArray[np.int8]
@@ -81,24 +79,29 @@ class PurifiedNQS:
         shift: float | None = None,
         seed: int | None = None,
     ) -> None:
-        if not (math.isfinite(beta) and beta > 0.0):
-            raise InvalidInputError(f"beta is {beta!r}; it must be positive")
+        spin_model(model)
+        if number("beta", beta, least=0.0) == 0.0:
+            raise InvalidInputError(
+                "beta is 0; it must be positive: all states are alike at beta = 0"
+            )
         if ansatz not in {"auto", "rbm", "gates"}:
             raise InvalidInputError(f"ansatz is {ansatz!r}; 'auto', 'rbm' or 'gates' is needed")
         if model.n_up is not None:
             raise UnsupportedError(
                 f"the basis fixes {model.n_up} spins up, which these networks do not; leave Nup out"
             )
-        for name, number in (("growth", growth), ("tolerance", tolerance), ("shift", shift)):
-            if number is not None and not 0.0 < number <= 1.0:
-                raise InvalidInputError(f"{name} must be between 0 and 1, got {number!r}")
+        for name, value in (("growth", growth), ("tolerance", tolerance), ("shift", shift)):
+            if value is not None and not 0.0 < number(name, value) <= 1.0:
+                raise InvalidInputError(f"{name} must be between 0 and 1, got {value!r}")
         for name, count in (
             ("n_samples", n_samples),
             ("n_vectors", n_vectors),
             ("n_measured", n_measured),
         ):
-            if count is not None and count < 2:
-                raise InvalidInputError(f"{name} must be at least 2, got {count}")
+            if count is not None:
+                whole(name, count, least=2)
+        for name, count in (("n_filters", n_filters), ("n_layers", n_layers)):
+            whole(name, count, least=1)
         self.seed = recorded_seed(seed)
         self.beta, self._model = float(beta), model
         self._growth, self._tolerance = growth, tolerance
@@ -166,10 +169,7 @@ class PurifiedNQS:
         Raises:
             InvalidInputError: If it is no such list, or not Hermitian.
         """
-        sums = pauli_sum(operator, self._model.n_sites, pauli=self._model.pauli)
-        if not is_hermitian(sums):
-            raise InvalidInputError("the operator is not Hermitian; add the conjugate terms")
-        real = {string: float(complex(c).real) for string, c in sums.items()}
+        real = hermitian_terms(operator, self._model.n_sites, pauli=self._model.pauli)
         return self._state.average(self._evolved(), real)
 
     def sample(self, n: int) -> npt.NDArray[Any]:
@@ -182,8 +182,7 @@ class PurifiedNQS:
         Raises:
             InvalidInputError: If n is not positive.
         """
-        if n < 1:
-            raise InvalidInputError(f"the number of states must be at least 1, got {n}")
+        whole("the number of states", n, least=1)
         return self._state.sample(self._evolved(), n)
 
     def diagnostics(self) -> Mapping[str, float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,12 @@ from kakehashi_core.errors import InvalidInputError, UnsupportedError
 from kakehashi_core.results import Estimate
 from kakehashi_dbm.engines import Engine, Spins
 from kakehashi_dbm.spin_record import SpinRecord
-from kakehashi_quspin.operator_lists import pauli_sum
-from kakehashi_quspin.pauli_strings import is_hermitian
-from kakehashi_quspin.spin_model import SpinModel
+from kakehashi_quspin.spin_model import SpinModel, hermitian_terms
 
 FloatArray = npt.NDArray[np.float64]
 
+ROUNDING = 1e-10
+"""Smallest error that is reported, relative to the average: of what is conserved, or known exactly."""
 N_BINS = 16
 """Bins of each chain, for errors of matrices."""
 
@@ -66,7 +68,7 @@ class ThermalAverages:
 
     def energy(self) -> Estimate:
         """Return <H>."""
-        return autocorrelation(self._energy_series()).estimate()
+        return _estimate(self._energy_series())
 
     def expt_value(self, operator: Any) -> Estimate:
         """Return the average of a Hermitian operator.
@@ -78,10 +80,13 @@ class ThermalAverages:
             InvalidInputError: If it is no such list, or not Hermitian.
             UnsupportedError: If the operator cannot be read off the samples; the message names the term.
         """
-        return autocorrelation(self._series(operator)).estimate()
+        return _estimate(self._series(operator))
 
     def correlations(self) -> tuple[FloatArray, FloatArray]:
-        """Return <z_i z_j> of all pairs of sites and their standard errors, (n_sites, n_sites) each."""
+        """Return <z_i z_j> of all pairs of sites and their standard errors, (n_sites, n_sites) each.
+
+        z is what the letter means in the convention of the basis, sigma^z / 2 for ``pauli=0``.
+        """
         self._ensure()
         n, n_chains = self._model.n_sites, self._energies.shape[1]
         length = max(1, len(self._record) // N_BINS)
@@ -93,7 +98,7 @@ class ThermalAverages:
             if k % length == 0:
                 bins.extend(total / length)
                 total = np.zeros_like(total)
-        found = np.array(bins)
+        found = self._pair_unit * np.array(bins)
         if len(found) < 2:
             return found.mean(axis=0), np.full((n, n), np.inf)
         return found.mean(axis=0), found.std(axis=0, ddof=1) / np.sqrt(len(found))
@@ -101,7 +106,7 @@ class ThermalAverages:
     def susceptibility(self, weights: npt.ArrayLike | None = None) -> Estimate:
         """Return the response of M = sum_i w_i z_i to its own field: d<M>/dh of H - h M, at h = 0.
 
-        It is the integral over imaginary time of <M(tau) M> minus beta <M>^2.
+        It is the integral over imaginary time of <M(tau) M> minus beta <M>^2; z as in ``correlations``.
 
         Args:
             weights: w, (n_sites,); None for ones. Alternating signs give the staggered response.
@@ -111,19 +116,21 @@ class ThermalAverages:
             UnsupportedError: If the network is not uniform in imaginary time.
         """
         n = self._model.n_sites
-        w = np.ones(n) if weights is None else np.asarray(weights, dtype=float)
-        if w.shape != (n,):
+        w = np.ones(n) if weights is None else np.asarray(weights)
+        if w.shape != (n,) or w.dtype.kind not in "iuf" or not np.isfinite(w).all():
             raise InvalidInputError(
-                f"weights have shape {w.shape}; one for each of {n} sites is needed"
+                f"weights must be {n} finite real numbers, one for each site; got {w.dtype} of shape "
+                f"{w.shape}"
             )
         self._need_uniform("susceptibilities")
         self._ensure()
         every = self._record.since(0)
         m = np.array([(self._engine.states(p) @ w).mean(axis=1) for p in every]).T
+        m = m * math.sqrt(self._pair_unit)
         return jackknife(lambda square, mean: self.beta * (square - mean**2), m**2, m)
 
     def correlator(self, first: int, second: int) -> tuple[FloatArray, list[Estimate]]:
-        """Return <z_i(tau) z_j> in imaginary time, from tau = 0 to beta / 2.
+        """Return <z_i(tau) z_j> in imaginary time, from tau = 0 to beta / 2; z as in ``correlations``.
 
         Args:
             first: Site i.
@@ -137,13 +144,13 @@ class ThermalAverages:
             UnsupportedError: If the network is not uniform in imaginary time.
         """
         n = self._model.n_sites
-        if not (0 <= first < n and 0 <= second < n):
+        if not all(isinstance(i, int | np.integer) and 0 <= i < n for i in (first, second)):
             raise InvalidInputError(f"sites are 0 to {n - 1}, got {first} and {second}")
         self._need_uniform("correlators in imaginary time")
         self._ensure()
         states = [self._engine.states(p) for p in self._record.since(0)]
         later = np.array([s[..., first] for s in states], dtype=float)
-        now = np.array([s[..., second] for s in states], dtype=float)
+        now = self._pair_unit * np.array([s[..., second] for s in states], dtype=float)
         numbers = range(self.n_slices // 2 + 1)
         found = [
             autocorrelation((np.roll(later, -m, axis=2) * now).mean(axis=2).T).estimate()
@@ -167,11 +174,16 @@ class ThermalAverages:
         if not len(self._record):
             raise InvalidInputError("nothing was measured yet; call run() first")
 
+    @property
+    def _pair_unit(self) -> float:
+        """Return what a product of two letters z is in Pauli matrices."""
+        return 0.25 if self._model.pauli == 0 else 1.0
+
     def _need_uniform(self, what: str) -> None:
         if not self._engine.is_uniform:
             raise UnsupportedError(
                 f"{what} need a network that is uniform in imaginary time; learned layers are thermal at "
-                "their ends only. Use method='analytic'."
+                "their ends only. Leave network= out."
             )
 
     def _energy_series(self) -> FloatArray:
@@ -183,9 +195,12 @@ class ThermalAverages:
         return self._energies.T
 
     def _series(self, operator: Any) -> FloatArray:
-        sums = pauli_sum(operator, self._model.n_sites, pauli=self._model.pauli)
-        if not is_hermitian(sums):
-            raise InvalidInputError("the operator is not Hermitian; add the conjugate terms")
-        real = {string: float(complex(c).real) for string, c in sums.items()}
+        real = hermitian_terms(operator, self._model.n_sites, pauli=self._model.pauli)
         self._ensure()
         return np.array([self._engine.averages(p, real) for p in self._record.since(0)]).T
+
+
+def _estimate(series: FloatArray) -> Estimate:
+    """Return mean and error; no error is below what rounding leaves."""
+    found = autocorrelation(series).estimate()
+    return replace(found, stderr=max(found.stderr, ROUNDING * max(1.0, abs(found.mean))))

@@ -17,6 +17,7 @@ from numpy.polynomial import chebyshev
 
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.results import Estimate
+from kakehashi_dbm.arguments import known_options, number, spin_model
 from kakehashi_dbm.thermal_sampler import ThermalDBM
 from kakehashi_quspin.spin_model import SpinModel
 
@@ -40,6 +41,7 @@ class ThermalCurve:
         scale: s.
         largest_beta: Where the energies end.
         coefficients: a_k.
+        simpler: a_k with the last one left out of the fit: what that changes is part of the errors.
         covariance: Of the a_k.
         misfit: Squared deviations per degree of freedom.
     """
@@ -49,6 +51,7 @@ class ThermalCurve:
     scale: float
     largest_beta: float
     coefficients: FloatArray = field(repr=False)
+    simpler: FloatArray = field(repr=False)
     covariance: FloatArray = field(repr=False)
     misfit: float
 
@@ -97,6 +100,7 @@ class ThermalCurve:
             scale=scale,
             largest_beta=last,
             coefficients=found,
+            simpler=np.append(fits[len(found) - 3][0], 0.0) if len(found) > 2 else found,
             # A curve that misses the energies knows less than their errors say.
             covariance=np.linalg.pinv(weighted.T @ weighted) * max(misfit, 1.0),
             misfit=misfit,
@@ -158,7 +162,8 @@ class ThermalCurve:
         return factors @ known, factors @ design
 
     def _estimate(self, known: float, design: FloatArray) -> Estimate:
-        variance = float(design @ self.covariance @ design)
+        left_out = float(design @ (self.coefficients - self.simpler))
+        variance = float(design @ self.covariance @ design) + left_out**2
         return Estimate(
             mean=known + float(design @ self.coefficients), stderr=math.sqrt(max(variance, 0.0))
         )
@@ -186,8 +191,10 @@ def thermal_curve(
     Raises:
         InvalidInputError: If a number makes no sense.
     """
-    if not (math.isfinite(largest_beta) and largest_beta > 0.0):
-        raise InvalidInputError(f"largest_beta is {largest_beta!r}; it must be positive")
+    spin_model(model)
+    if number("largest_beta", largest_beta, least=0.0) == 0.0:
+        raise InvalidInputError("largest_beta must be positive")
+    known_options(ThermalDBM, options, "beta", "seed")
     betas = chebyshev_betas(model, BEYOND * largest_beta, n_nodes)
     energies = []
     for k, beta in enumerate(betas):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from kakehashi_core.chains import ParallelTempering
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.random_streams import recorded_seed
+from kakehashi_dbm.arguments import spin_model, whole
 from kakehashi_dbm.engines import engine_for
 from kakehashi_dbm.thermal_averages import ThermalAverages
 from kakehashi_dbm.thermal_curve import ThermalCurve
@@ -55,14 +56,15 @@ class ThermalLadder:
         thin: int = 1,
         seed: int | None = None,
     ) -> None:
-        distinct = sorted({float(b) for b in betas}, reverse=True)
+        spin_model(model)
+        listed = np.atleast_1d(np.asarray(betas, dtype=float)).tolist()
+        distinct = sorted(set(listed), reverse=True)
         if len(distinct) < 2 or not all(math.isfinite(b) and b > 0.0 for b in distinct):
             raise InvalidInputError(
-                f"at least two different positive inverse temperatures are needed, got {list(betas)}"
+                f"at least two different positive inverse temperatures are needed, got {listed}"
             )
-        for name, number in (("n_chains", n_chains), ("thin", thin)):
-            if number < 1:
-                raise InvalidInputError(f"{name} must be at least 1, got {number}")
+        for name, value in (("n_chains", n_chains), ("thin", thin)):
+            whole(name, value, least=1)
         self.seed = recorded_seed(seed)
         self.betas = tuple(distinct)
         self._model, self._warmup, self._thin = model, warmup, thin
@@ -91,8 +93,7 @@ class ThermalLadder:
         Raises:
             InvalidInputError: If the number is not positive.
         """
-        if n_measurements < 1:
-            raise InvalidInputError(f"n_measurements must be at least 1, got {n_measurements}")
+        whole("n_measurements", n_measurements, least=1)
         if not self._warm:
             for _ in range(self._warmup):
                 self._state = self._kernel.step(self._state, self._rng).state

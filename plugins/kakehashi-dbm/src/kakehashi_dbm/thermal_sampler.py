@@ -13,6 +13,7 @@ import numpy.typing as npt
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.random_streams import recorded_seed
 from kakehashi_core.results import Estimate
+from kakehashi_dbm.arguments import number, spin_model, whole
 from kakehashi_dbm.compact_network import CompactNetwork
 from kakehashi_dbm.engines import Spins, engine_for
 from kakehashi_dbm.thermal_averages import ThermalAverages
@@ -40,9 +41,9 @@ class ThermalDBM(ThermalAverages):
         model: Ising model in a transverse field, with longitudinal fields and disorder, on any graph; or XXZ
             model without frustration of its exchange, with fields along z.
         beta: Inverse temperature, at least 0.
-        trotter_step: Imaginary time of a slice times the largest coupling; "auto" measures in short runs
-            which one keeps the energy within the tolerance.
-        tolerance: Error of the energy of a site by finite slices, for "auto".
+        trotter_step: Imaginary time of a slice times the largest coupling, 0.1 by default; "auto" measures in
+            short runs which one keeps the energy within the tolerance.
+        tolerance: Error of the energy of a site by finite slices, for "auto"; 1e-4 by default.
         n_slices: Number of slices instead, even.
         network: Learned layers instead of slices, see ``fit_network``; or the file where they are.
         n_chains: Chains that move together.
@@ -66,8 +67,8 @@ class ThermalDBM(ThermalAverages):
         model: SpinModel,
         *,
         beta: float,
-        trotter_step: float | Literal["auto"] = TROTTER_STEP,
-        tolerance: float = TOLERANCE,
+        trotter_step: float | Literal["auto"] | None = None,
+        tolerance: float | None = None,
         n_slices: int | None = None,
         network: CompactNetwork | str | Path | None = None,
         n_chains: int = 8,
@@ -76,18 +77,26 @@ class ThermalDBM(ThermalAverages):
         seed: int | None = None,
         device: str = "cpu",
     ) -> None:
-        if not (math.isfinite(beta) and beta >= 0.0):
-            raise InvalidInputError(f"beta is {beta!r}; an inverse temperature is at least 0")
-        if n_slices is not None and (n_slices < 2 or n_slices % 2):
-            raise InvalidInputError(f"n_slices must be even and at least 2, got {n_slices}")
-        for name, number in (("n_chains", n_chains), ("thin", thin)):
-            if number < 1:
-                raise InvalidInputError(f"{name} must be at least 1, got {number}")
-        if warmup < 0:
-            raise InvalidInputError(f"warmup must be at least 0, got {warmup}")
+        spin_model(model)
+        beta = number("beta", beta, least=0.0)
+        for name, value in (("n_chains", n_chains), ("thin", thin)):
+            whole(name, value, least=1)
+        whole("warmup", warmup, least=0)
+        if n_slices is not None and whole("n_slices", n_slices, least=2) % 2:
+            raise InvalidInputError(f"n_slices must be even, got {n_slices}")
+        ways = {"trotter_step": trotter_step, "n_slices": n_slices, "network": network}
+        given = [name for name, value in ways.items() if value is not None]
+        if len(given) > 1:
+            raise InvalidInputError(f"{' and '.join(given)} exclude each other; pass one of them")
+        if tolerance is not None and trotter_step != "auto":
+            raise InvalidInputError("tolerance belongs to trotter_step='auto'")
         self.seed = recorded_seed(seed)
         if trotter_step == "auto":
-            trotter_step = _automatic_step(model, float(beta), tolerance, self.seed)
+            trotter_step = _automatic_step(
+                model, beta, TOLERANCE if tolerance is None else tolerance, self.seed
+            )
+        if trotter_step is None:
+            trotter_step = TROTTER_STEP
         if not (isinstance(trotter_step, int | float) and 0.0 < trotter_step <= 1.0):
             raise InvalidInputError(
                 f"trotter_step must be between 0 and 1, or 'auto', got {trotter_step!r}"
@@ -95,13 +104,11 @@ class ThermalDBM(ThermalAverages):
         self.trotter_step = float(trotter_step)
         if isinstance(network, str | Path):
             network = CompactNetwork.load(network)
-        if network is not None and abs(network.beta - beta) > 1e-9 * beta:
-            raise InvalidInputError(
-                f"the network was learned for beta = {network.beta:g}, not for {beta:g}"
-            )
+        if network is not None:
+            network.check(model, beta)
         engine = engine_for(
             model,
-            float(beta),
+            beta,
             self.trotter_step,
             n_slices=n_slices,
             network=network,
@@ -121,8 +128,7 @@ class ThermalDBM(ThermalAverages):
         Raises:
             InvalidInputError: If the number is not positive.
         """
-        if n_measurements < 1:
-            raise InvalidInputError(f"n_measurements must be at least 1, got {n_measurements}")
+        whole("n_measurements", n_measurements, least=1)
         if not self._warm:
             for _ in range(self._warmup):
                 self._state = self._kernel.step(self._state, self._rng).state
@@ -142,8 +148,7 @@ class ThermalDBM(ThermalAverages):
         Raises:
             InvalidInputError: If n is not positive.
         """
-        if n < 1:
-            raise InvalidInputError(f"the number of states must be at least 1, got {n}")
+        whole("the number of states", n, least=1)
         before = len(self._record)
         self.run(math.ceil(n / self._state.n_chains))
         new = [self._engine.states(p)[:, 0] for p in self._record.since(before)]
