@@ -100,7 +100,8 @@ def thermal_run(
     for name in found.observables:
         coldest = min(rows, key=lambda row: abs(row["beta"] - beta))
         console.print(
-            f"<{name}> = {Estimate(**coldest['observables'][name])} at T = {1.0 / coldest['beta']:.4g}",
+            f"<{name}> = {Estimate(**coldest['observables'][name])} at T = {1.0 / coldest['beta']:.4g}, the "
+            "nearest temperature that was sampled; results.json has all",
             highlight=False,
             markup=False,
         )
