@@ -53,17 +53,18 @@ class OrbitalLayout:
         """
         places: list[dict[int, list[list[int]]]] = [{} for _ in range(n_atoms)]
         at = 0
-        for atom, l, n in shells:
+        for atom, degree, n in shells:
             if not 0 <= atom < n_atoms:
                 raise InvalidInputError(f"a shell belongs to atom {atom}; there are {n_atoms}")
-            if not 0 <= l <= LARGEST_L:
+            if not 0 <= degree <= LARGEST_L:
                 raise UnsupportedError(
-                    f"atom {atom} has a shell of l = {l}; up to l = {LARGEST_L} is supported"
+                    f"atom {atom} has a shell of l = {degree}; up to l = {LARGEST_L} is supported"
                 )
             for _ in range(n):
-                here = list(range(at, at + 2 * l + 1))
-                places[atom].setdefault(l, []).append([here[k] for k in AXES] if l == 1 else here)
-                at += 2 * l + 1
+                here = list(range(at, at + 2 * degree + 1))
+                shell = [here[k] for k in AXES] if degree == 1 else here
+                places[atom].setdefault(degree, []).append(shell)
+                at += 2 * degree + 1
         order: list[int] = []
         first, counts = [0], []
         for atom, found in enumerate(places):
@@ -72,9 +73,9 @@ class OrbitalLayout:
                     f"atom {atom} has no orbital; ghost atoms are not supported"
                 )
             largest = max(found)
-            counts.append(tuple(len(found.get(l, [])) for l in range(largest + 1)))
-            for l in range(largest + 1):
-                for shell in found.get(l, []):
+            counts.append(tuple(len(found.get(k, [])) for k in range(largest + 1)))
+            for degree in range(largest + 1):
+                for shell in found.get(degree, []):
                     order += shell
             first.append(len(order))
         return cls(order=np.array(order), first=np.array(first), counts=tuple(counts))
@@ -114,4 +115,4 @@ class OrbitalLayout:
 
 def n_orbitals(counts: ShellCounts) -> int:
     """Return the number of orbitals of an atom."""
-    return sum(n * (2 * l + 1) for l, n in enumerate(counts))
+    return sum(n * (2 * degree + 1) for degree, n in enumerate(counts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 
 import torch
 from e3nn import o3
@@ -34,10 +34,10 @@ class PairIrreps:
 
     def given_back(self, numbers: torch.Tensor) -> torch.Tensor:
         """Return blocks, (..., n_rows, n_columns), of their numbers."""
-        return (numbers @ self.basis.to(numbers)).unflatten(-1, self.shape)
+        return (numbers @ self.basis.to(numbers)).reshape(*numbers.shape[:-1], *self.shape)
 
 
-@lru_cache(maxsize=None)
+@cache
 def pair_irreps(rows: ShellCounts, columns: ShellCounts) -> PairIrreps:
     """Return the change of basis of blocks between two atoms.
 
