@@ -27,7 +27,7 @@ FloatArray = npt.NDArray[np.float64]
 Spins = npt.NDArray[np.int8]
 Terms = Mapping[PauliString, float]
 
-LEAST_ISING, LEAST_EXCHANGE = 64, 16
+LEAST_ISING, LEAST_EXCHANGE = 48, 16
 """Fewest slices: at high temperature the error of an energy falls with their number, not with the step."""
 SMALLEST_BETA = 1e-12
 
