@@ -103,7 +103,7 @@ def main() -> None:
             started = time.process_time()
             refined = refine(
                 small,
-                IsingModel.from_spin_model(ring(LARGE)),
+                ring(LARGE),
                 n_iterations=options.iterations,
                 seed=1,
             ).network
