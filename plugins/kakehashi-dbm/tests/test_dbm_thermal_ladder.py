@@ -47,7 +47,7 @@ def test_log_weights_are_linear_in_features():
             SpinModel.from_quspin(static, n), [0.5, 2.0], n_chains=3, warmup=5, seed=2
         )
         ladder.run(1)
-        kernel, state = ladder._kernel, ladder._state
+        kernel, state = ladder._kernel, ladder._chains._state
         for k in range(2):
             own = state.positions[:, k]
             table = kernel._log_weights(own)

@@ -18,10 +18,10 @@ from ase.calculators.calculator import (
 from ase.outputs import Properties, all_outputs
 
 from kakehashi_ase.errors import CalculatorInputError
-from kakehashi_ase.option_values import plain_value, refuse_unknown_options
+from kakehashi_ase.option_values import plain_value
 from kakehashi_ase.result_checks import Results, checked_results
 from kakehashi_ase.structure_checks import check_finite_values, check_structure
-from kakehashi_core.errors import CheckpointError
+from kakehashi_core.errors import CheckpointError, refuse_unknown_options
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -138,7 +138,10 @@ class Calculator(AseCalculator):
         self.implemented_properties = _with_free_energy(type(self).implemented_properties)
         parameters = parameters or {}
         refuse_unknown_options(
-            self._name, unknown, [*parameters, *CalculatorOptions.__optional_keys__]
+            f"calculator {self._name!r}",
+            unknown,
+            [*parameters, *CalculatorOptions.__optional_keys__],
+            CalculatorInputError,
         )
         self.parameters = Parameters(
             {key: plain_value(key, value) for key, value in parameters.items()}
@@ -218,7 +221,7 @@ class Calculator(AseCalculator):
         if not changes:
             return {}
         before = Parameters(self.parameters)
-        refuse_unknown_options(self.name, changes, before)
+        refuse_unknown_options(f"calculator {self.name!r}", changes, before, CalculatorInputError)
         values = {key: plain_value(key, value) for key, value in changes.items()}
         changed: dict[str, object] = {k: v for k, v in values.items() if v != before[k]}
         if changed:

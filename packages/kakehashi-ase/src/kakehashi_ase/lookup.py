@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ase.calculators.calculator import BaseCalculator
 
 from kakehashi_ase.base_calculator import Calculator
-from kakehashi_ase.option_values import refuse_unknown_options
+from kakehashi_ase.errors import CalculatorInputError
 from kakehashi_core import registry
-from kakehashi_core.errors import PluginLoadError
+from kakehashi_core.errors import PluginLoadError, refuse_unknown_options
 
 if TYPE_CHECKING:
     from kakehashi_core.registry import Plugin
@@ -33,7 +33,7 @@ def calculator(name: str, **options: object) -> BaseCalculator:
     factory = registry.load_factory("calculators", name)
     known = _option_names(factory)
     if known is not None:
-        refuse_unknown_options(plugin.name, options, known)
+        refuse_unknown_options(f"calculator {plugin.name!r}", options, known, CalculatorInputError)
     calc: object = factory(**options)
     if not isinstance(calc, BaseCalculator):
         raise PluginLoadError(_not_a_calculator(plugin, calc))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import PurePath
 
 import numpy as np
 
 from kakehashi_ase.errors import CalculatorInputError
-from kakehashi_core.errors import suggest
 
 PlainValue = None | bool | int | float | str | list["PlainValue"] | dict[str, "PlainValue"]
 
@@ -43,18 +42,3 @@ def plain_value(name: str, value: object) -> PlainValue:
         "and dictionaries with string keys, so that calculators can be stored. Name the object "
         "instead."
     )
-
-
-def refuse_unknown_options(model: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise for the first name in ``given`` that is not in ``known``.
-
-    Raises:
-        CalculatorInputError: Listing the closest and all known names.
-    """
-    known = sorted(known)
-    for name in given:
-        if name not in known:
-            raise CalculatorInputError(
-                f"calculator {model!r} has no option {name!r}.{suggest(name, known)} "
-                f"Options: {', '.join(known) or 'none'}."
-            )

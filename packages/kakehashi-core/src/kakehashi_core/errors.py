@@ -77,3 +77,29 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
     listed = ", ".join(known) if known else "none is installed"
     message = f"unknown {kind} {name!r}.{suggest(name, known)} Registered: {listed}. {hint}"
     return UnknownNameError(message.strip())
+
+
+def refuse_unknown_options(
+    owner: str,
+    given: Iterable[str],
+    known: Iterable[str],
+    error: type[KakehashiError] = InvalidInputError,
+) -> None:
+    """Raise for the first name in ``given`` that is not in ``known``.
+
+    Args:
+        owner: What has the options, as the message names it ("calculator 'deqh'").
+        given: Names of options.
+        known: Names that there are.
+        error: Class of the error.
+
+    Raises:
+        InvalidInputError: Or the class that was given, with the closest and all known names.
+    """
+    known = sorted(known)
+    for name in given:
+        if name not in known:
+            raise error(
+                f"{owner} has no option {name!r}.{suggest(name, known)} "
+                f"Options: {', '.join(known) or 'none'}."
+            )

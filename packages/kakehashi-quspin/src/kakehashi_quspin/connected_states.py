@@ -11,7 +11,7 @@ from kakehashi_quspin.basis_integers import Spins
 from kakehashi_quspin.pauli_strings import PauliString
 
 ComplexArray = npt.NDArray[np.complex128]
-LogAmplitude = Callable[[Spins], ComplexArray]
+LogAmplitude = Callable[[Spins], ComplexArray | npt.NDArray[np.float64]]
 """Spins, (n, n_sites), to the logarithm of an amplitude, (n,)."""
 
 

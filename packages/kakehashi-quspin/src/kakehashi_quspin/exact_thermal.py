@@ -95,7 +95,7 @@ def exact_thermal(
         )
     if method == "full":
         energies = np.linalg.eigvalsh(quspin_hamiltonian(model).toarray())
-        return _of_spectrum(energies, beta)
+        return thermal_of_spectrum(energies, beta)
     return _lanczos(model, beta, n_vectors, seed, dimension)
 
 
@@ -127,7 +127,8 @@ def quspin_hamiltonian(model: SpinModel) -> Any:
     return hamiltonian(static, [], basis=basis, dtype=dtype, **_QUIET)
 
 
-def _of_spectrum(energies: FloatArray, beta: float) -> ExactThermal:
+def thermal_of_spectrum(energies: FloatArray, beta: float) -> ExactThermal:
+    """Return the thermal state at beta of all eigenvalues, (n_states,)."""
     log_weights = -beta * energies
     log_z = float(np.logaddexp.reduce(log_weights))
     p = np.exp(log_weights - log_z)

@@ -7,7 +7,7 @@ from typing import Any
 
 from kakehashi_core import registry
 from kakehashi_core.contracts import Sampler
-from kakehashi_core.errors import InvalidInputError, suggest
+from kakehashi_core.errors import InvalidInputError, refuse_unknown_options
 from kakehashi_quspin.spin_model import SpinModel
 
 
@@ -42,12 +42,7 @@ def sampler(
         raise InvalidInputError(
             f"{name!r} does not sample thermal states of spin models; make it from its own package"
         )
-    for option in options:
-        if option not in known:
-            listed = ", ".join(k for k in known if k not in {"model", "beta"})
-            raise InvalidInputError(
-                f"{name!r} has no option {option!r}.{suggest(option, list(known))} It has {listed}"
-            )
+    refuse_unknown_options(f"sampler {name!r}", options, known.keys() - {"model", "beta"})
     model = SpinModel.from_quspin(operators, basis, pauli=pauli)
     found: Sampler = factory(model, beta=beta, **options)
     return found

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from kakehashi_core.errors import InvalidInputError, suggest
+from kakehashi_core.errors import InvalidInputError
 from kakehashi_quspin.spin_model import SpinModel
 
 
@@ -48,24 +46,3 @@ def whole(name: str, value: Any, *, least: int) -> int:
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
         raise InvalidInputError(f"{name} must be a whole number of at least {least}, got {value!r}")
     return int(value)
-
-
-def known_options(function: Callable[..., Any], options: Mapping[str, Any], *taken: str) -> None:
-    """Check names of options that are passed on.
-
-    Args:
-        function: What takes them.
-        options: By name.
-        taken: Names that the caller fills itself.
-
-    Raises:
-        InvalidInputError: If one is unknown; the message lists the others.
-    """
-    known = [
-        k for k in inspect.signature(function).parameters if k not in {"self", "model", *taken}
-    ]
-    for name in options:
-        if name not in known:
-            raise InvalidInputError(
-                f"there is no option {name!r}.{suggest(name, known)} There are {', '.join(known)}"
-            )

@@ -201,8 +201,8 @@ def fit_compact(
         half, other = np.exp(logs[:n_diagonal]), np.exp(logs[n_diagonal:])
         return CompactNetwork(
             beta=start.beta,
-            diagonal=_mirrored(half, n_layers + 1),
-            transverse=_mirrored(other, n_layers),
+            diagonal=mirrored(half, n_layers + 1),
+            transverse=mirrored(other, n_layers),
         )
 
     first = np.log(
@@ -319,7 +319,8 @@ def ring_energy(
     return -(values[0] - values[1]) / (2.0 * step)
 
 
-def _mirrored(half: FloatArray, length: int) -> FloatArray:
+def mirrored(half: FloatArray, length: int) -> FloatArray:
+    """Return times of layers that read the same from both ends, (length, ...), from their first half."""
     return np.concatenate([half, half[: length - len(half)][::-1]])
 
 

@@ -24,6 +24,7 @@ from kakehashi_dbm.compact_network import (
     CompactNetwork,
     dense_infidelity,
     fit_compact,
+    mirrored,
     model_digest,
     overlap_loop,
     ring_infidelity,
@@ -170,9 +171,9 @@ def refine(
         pull, _, mixed = _measured(loop, layout, current, n_measurements, mixed, rng)
         weight = max(1.0 - MEMORY, 1.0 / (k + 1.0))
         metric = (1.0 - weight) * metric + weight * here
-        whole = _solved(metric, pull - push)
-        targets.append(logs + whole)
-        step = RATE / (1.0 + k / RATE_DECAY) * whole
+        newton = _solved(metric, pull - push)
+        targets.append(logs + newton)
+        step = RATE / (1.0 + k / RATE_DECAY) * newton
         logs = logs + step * min(1.0, LONGEST_STEP / max(float(np.abs(step).max()), 1e-300))
         path.append(logs)
     last = _believed(start, np.array(targets[n_iterations // 3 :]), metric)
@@ -209,13 +210,13 @@ class _Layout:
             times[:split].reshape(-1, self.widths[0]),
             times[split:].reshape(-1, self.widths[1]),
         )
-        whole = [
-            np.concatenate([half, half[: length - len(half)][::-1]])
+        layers = [
+            mirrored(half, length)
             for half, length in zip(halves, (self.n_layers + 1, self.n_layers), strict=True)
         ]
         if not self.per_bond:
-            whole = [w[:, 0] for w in whole]
-        return CompactNetwork(beta=beta, diagonal=whole[0], transverse=whole[1])
+            layers = [times[:, 0] for times in layers]
+        return CompactNetwork(beta=beta, diagonal=layers[0], transverse=layers[1])
 
     def derivatives(
         self,
@@ -308,12 +309,13 @@ def _measured(
 def _believed(start: FloatArray, targets: FloatArray, metric: FloatArray) -> FloatArray:
     """Return the mean of noisy targets, drawn back to the start where it is not significant.
 
-    Directions of the metric are taken one by one, each with the positive part of 1 - (error / change)^2.
+    Directions of the metric are taken one by one, each with the positive part of 1 - (error / change)^2;
+    those in which the metric is noise stay at the start.
 
     Source:
         W. James, C. Stein, Proc. 4th Berkeley Symp. Math. Stat. Prob. 1, 361 (1961).
     """
-    _, directions = np.linalg.eigh(metric)
+    directions = _trusted(metric)[1]
     # Successive targets share chains and metric: blocks of them are nearly independent.
     parts = np.array_split((targets - start) @ directions, N_BLOCKS)
     blocks = np.array([part.mean(axis=0) for part in parts])
@@ -324,6 +326,12 @@ def _believed(start: FloatArray, targets: FloatArray, metric: FloatArray) -> Flo
 
 def _solved(metric: FloatArray, force: FloatArray) -> FloatArray:
     """Solve with what noise made negative or small left out."""
+    values, vectors = _trusted(metric)
+    return np.asarray(vectors @ ((vectors.T @ force) / values))
+
+
+def _trusted(metric: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return eigenvalues and eigenvectors, (n_kept,) and (n_parameters, n_kept), that are above the noise."""
     values, vectors = np.linalg.eigh(metric)
     kept = values > SHIFT * values.max()
-    return np.asarray(vectors[:, kept] @ ((vectors[:, kept].T @ force) / values[kept]))
+    return values[kept], vectors[:, kept]

@@ -9,7 +9,12 @@ import numpy as np
 from kakehashi_core.errors import UnsupportedError
 from kakehashi_dbm.free_fermions import Thermodynamics, chain_thermodynamics, ring_thermodynamics
 from kakehashi_dbm.ising_model import IsingModel, clean_ring
-from kakehashi_quspin.exact_thermal import n_states, quspin_hamiltonian
+from kakehashi_quspin.exact_thermal import (
+    ExactThermal,
+    n_states,
+    quspin_hamiltonian,
+    thermal_of_spectrum,
+)
 from kakehashi_quspin.spin_model import SpinModel
 
 LARGEST_SPECTRUM = 1 << 11
@@ -43,7 +48,7 @@ def exact_reference(model: SpinModel) -> tuple[str, Reference] | None:
             )
     if n_states(model) <= LARGEST_SPECTRUM:
         spectrum = np.linalg.eigvalsh(quspin_hamiltonian(model).toarray())
-        return "diagonalization", lambda b: _of_spectrum(spectrum, b)
+        return "diagonalization", lambda b: _diagonalized(thermal_of_spectrum(spectrum, b))
     return None
 
 
@@ -65,15 +70,9 @@ def _shifted(found: Thermodynamics, constant: float, beta: float) -> Thermodynam
     )
 
 
-def _of_spectrum(
-    spectrum: np.ndarray[tuple[int], np.dtype[np.float64]], beta: float
-) -> Thermodynamics:
-    logs = -beta * spectrum
-    log_z = float(np.logaddexp.reduce(logs))
-    p = np.exp(logs - log_z)
-    mean = float(p @ spectrum)
+def _diagonalized(found: ExactThermal) -> Thermodynamics:
     return Thermodynamics(
-        log_partition=log_z,
-        energy=mean,
-        specific_heat=float(beta**2 * (p @ (spectrum - mean) ** 2)),
+        log_partition=found.log_partition.mean,
+        energy=found.energy.mean,
+        specific_heat=found.specific_heat.mean,
     )

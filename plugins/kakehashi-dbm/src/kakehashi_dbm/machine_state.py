@@ -55,7 +55,8 @@ class MachineState:
         )
         self._network = PurifiedRBM(n, n_filters, symmetries=group, complex_weights=complex_weights)
         self.n_parameters = self._network.n_parameters
-        self._connected = ConnectedStates(terms, n)
+        # Operators act on spins; ancillas come along.
+        self._connected = ConnectedStates(terms, 2 * n)
         self._rng = rng
         self._n_samples = n_samples or (None if n <= MOST_SUMMED else N_SAMPLES)
         self.sampled = self._n_samples is not None
@@ -87,7 +88,7 @@ class MachineState:
 
     def average(self, theta: FloatArray, terms: Mapping[PauliString, float]) -> Estimate:
         """See the protocol."""
-        connected = ConnectedStates(self._rotation.apply(terms), self._model.n_sites)
+        connected = ConnectedStates(self._rotation.apply(terms), 2 * self._model.n_sites)
         spins, ancillas, weights = self._drawn(theta)
         local = self._local(theta, spins, ancillas, connected).real
         if self._n_samples is None:
@@ -107,17 +108,11 @@ class MachineState:
     def _local(
         self, theta: FloatArray, spins: Spins, ancillas: Spins, connected: ConnectedStates
     ) -> npt.NDArray[np.complex128]:
-        both = np.concatenate([spins, ancillas], axis=1)
         n = self._model.n_sites
-        wide = np.concatenate([connected.flips, np.zeros_like(connected.flips)], axis=1)
-        elements = connected.elements(spins)
-        here = self._network.log_psi(theta, spins, ancillas)
-        total = elements[:, 0].copy()
-        for k in range(1, len(wide)):
-            there = np.where(wide[k], -both, both).astype(np.int8)
-            ratio = np.exp(self._network.log_psi(theta, there[:, :n], there[:, n:]) - here)
-            total += elements[:, k] * ratio
-        return total
+        return connected.local_values(
+            np.concatenate([spins, ancillas], axis=1),
+            lambda both: self._network.log_psi(theta, both[:, :n], both[:, n:]),
+        )
 
     def _drawn(self, theta: FloatArray) -> tuple[Spins, Spins, FloatArray]:
         """Return spins, ancillas and weights: all states, or samples of |Psi|^2."""

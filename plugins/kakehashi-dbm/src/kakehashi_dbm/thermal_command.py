@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +35,7 @@ def thermal_run(
     *,
     output: Path = Path("thermal-run"),
     beta: float = 5.0,
-    n_temperatures: int = 14,
+    n_temperatures: int = 10,
     n_measurements: int = 400,
     n_chains: int = 8,
     trotter_step: float = TROTTER_STEP,
@@ -171,7 +170,7 @@ def _curve_rows(
 ) -> list[dict[str, Any]]:
     """Return quantities per site at temperatures that crowd toward the coldest one."""
     rows = []
-    for b in np.geomspace(min(0.1 * beta, 0.5 / curve.scale), beta, N_ROWS):
+    for b in curve.betas(beta, N_ROWS):
         found = {
             "energy": curve.energy(b),
             "specific heat": curve.specific_heat(b),

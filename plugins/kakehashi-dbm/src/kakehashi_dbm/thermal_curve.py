@@ -6,6 +6,7 @@ specific heat is its slope, the partition function its integral, with errors fro
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,15 +16,15 @@ import numpy as np
 import numpy.typing as npt
 from numpy.polynomial import chebyshev
 
-from kakehashi_core.errors import InvalidInputError
+from kakehashi_core.errors import InvalidInputError, refuse_unknown_options
 from kakehashi_core.results import Estimate
-from kakehashi_dbm.arguments import known_options, number, spin_model
+from kakehashi_dbm.arguments import number, spin_model
 from kakehashi_dbm.thermal_sampler import ThermalDBM
 from kakehashi_quspin.spin_model import SpinModel
 
 FloatArray = npt.NDArray[np.float64]
 
-N_NODES = 14
+N_NODES = 10
 BEYOND = 1.6
 """Energies reach so much further than the curve is wanted: slopes are least known at its end."""
 LEAST_FREEDOM = 1
@@ -105,6 +106,10 @@ class ThermalCurve:
             covariance=np.linalg.pinv(weighted.T @ weighted) * max(misfit, 1.0),
             misfit=misfit,
         )
+
+    def betas(self, largest: float, n: int) -> FloatArray:
+        """Return inverse temperatures from where the curve starts to bend up to the largest, (n,)."""
+        return np.geomspace(min(0.1 * largest, 0.5 / self.scale), largest, n)
 
     def energy(self, beta: float) -> Estimate:
         """Return <H>."""
@@ -194,7 +199,8 @@ def thermal_curve(
     spin_model(model)
     if number("largest_beta", largest_beta, least=0.0) == 0.0:
         raise InvalidInputError("largest_beta must be positive")
-    known_options(ThermalDBM, options, "beta", "seed")
+    known = inspect.signature(ThermalDBM).parameters.keys() - {"model", "beta", "seed"}
+    refuse_unknown_options("ThermalDBM", options, known)
     betas = chebyshev_betas(model, BEYOND * largest_beta, n_nodes)
     energies = []
     for k, beta in enumerate(betas):

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from kakehashi_core.chains import ParallelTempering
 from kakehashi_core.errors import InvalidInputError
-from kakehashi_core.random_streams import recorded_seed
 from kakehashi_dbm.arguments import spin_model, whole
-from kakehashi_dbm.engines import engine_for
+from kakehashi_dbm.engines import Spins, engine_for
+from kakehashi_dbm.measured_chains import MeasuredChains
 from kakehashi_dbm.thermal_averages import ThermalAverages
 from kakehashi_dbm.thermal_curve import ThermalCurve
 from kakehashi_dbm.thermal_sampler import TROTTER_STEP
@@ -63,11 +63,9 @@ class ThermalLadder:
             raise InvalidInputError(
                 f"at least two different positive inverse temperatures are needed, got {listed}"
             )
-        for name, value in (("n_chains", n_chains), ("thin", thin)):
-            whole(name, value, least=1)
-        self.seed = recorded_seed(seed)
+        whole("n_chains", n_chains, least=1)
         self.betas = tuple(distinct)
-        self._model, self._warmup, self._thin = model, warmup, thin
+        self._model = model
         coldest = engine_for(model, distinct[0], trotter_step)
         n_slices = coldest.n_slices
         others = [engine_for(model, b, trotter_step, n_slices=n_slices) for b in distinct[1:]]
@@ -77,10 +75,18 @@ class ThermalLadder:
         self._kernel = ParallelTempering(
             [e.kernel for e in engines], lambda p: coldest.features(p) @ couplings
         )
-        self._rng = np.random.default_rng(self.seed)
-        starts = [e.random_start(self._rng, n_chains) for e in engines]
-        self._state = self._kernel.start(np.stack(starts, axis=1))
-        self._warm = False
+        self._chains = MeasuredChains(
+            self._kernel,
+            lambda rng: np.stack([e.random_start(rng, n_chains) for e in engines], axis=1),
+            warmup=warmup,
+            thin=thin,
+            seed=seed,
+        )
+
+    @property
+    def seed(self) -> int:
+        """What all random numbers come from."""
+        return self._chains.seed
 
     @property
     def exchange_rates(self) -> FloatArray:
@@ -93,16 +99,12 @@ class ThermalLadder:
         Raises:
             InvalidInputError: If the number is not positive.
         """
-        whole("n_measurements", n_measurements, least=1)
-        if not self._warm:
-            for _ in range(self._warmup):
-                self._state = self._kernel.step(self._state, self._rng).state
-            self._warm = True
-        for _ in range(n_measurements):
-            for _ in range(self._thin):
-                self._state = self._kernel.step(self._state, self._rng).state
+
+        def measure(positions: Spins) -> None:
             for k, rung in enumerate(self.rungs):
-                rung.add(self._state.positions[:, k])
+                rung.add(positions[:, k])
+
+        self._chains.run(n_measurements, measure)
 
     def at(self, beta: float) -> ThermalAverages:
         """Return the averages at a temperature of the ladder.
@@ -128,13 +130,9 @@ class ThermalLadder:
     def state_dict(self) -> Mapping[str, Any]:
         """Return what is needed to go on to the last bit."""
         return {
-            "seed": self.seed,
+            **self._chains.state_dict(),
             "betas": self.betas,
-            "warm": self._warm,
-            "positions": self._state.positions,
-            "kernel": self._kernel.state_dict(),
             "measured": [rung.measured() for rung in self.rungs],
-            "rng": self._rng.bit_generator.state,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -143,12 +141,9 @@ class ThermalLadder:
         Raises:
             InvalidInputError: If the state is that of another model or ladder.
         """
-        positions = np.array(state["positions"], dtype=np.int8)
-        if positions.shape != self._state.positions.shape or tuple(state["betas"]) != self.betas:
+        shape = np.shape(state["positions"])
+        if shape != self._chains.positions.shape or tuple(state["betas"]) != self.betas:
             raise InvalidInputError("the state is that of another model or ladder")
-        self.seed, self._warm = int(state["seed"]), bool(state["warm"])
-        self._state = self._kernel.start(positions)
-        self._kernel.load_state_dict(state["kernel"])
+        self._chains.load_state_dict(state)
         for rung, measured in zip(self.rungs, state["measured"], strict=True):
             rung.load_measured(measured)
-        self._rng.bit_generator.state = state["rng"]

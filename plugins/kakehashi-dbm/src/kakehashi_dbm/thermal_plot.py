@@ -34,7 +34,7 @@ def save_thermal_plot(
         reference: Name and function of an exact solution, or None.
         path: PNG file.
     """
-    betas = np.geomspace(min(0.1 * beta, 0.5 / curve.scale), beta, N_POINTS)
+    betas = curve.betas(beta, N_POINTS)
     figure = Figure(figsize=(11.0, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 3)

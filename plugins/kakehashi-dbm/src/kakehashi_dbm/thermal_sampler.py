@@ -16,6 +16,7 @@ from kakehashi_core.results import Estimate
 from kakehashi_dbm.arguments import number, spin_model, whole
 from kakehashi_dbm.compact_network import CompactNetwork
 from kakehashi_dbm.engines import Spins, engine_for
+from kakehashi_dbm.measured_chains import MeasuredChains
 from kakehashi_dbm.thermal_averages import ThermalAverages
 from kakehashi_dbm.trotter_steps import (
     PILOT_MEASUREMENTS,
@@ -54,7 +55,6 @@ class ThermalDBM(ThermalAverages):
             chains.
 
     Attributes:
-        seed: What all random numbers come from.
         trotter_step: What was given, or found.
 
     Raises:
@@ -79,9 +79,7 @@ class ThermalDBM(ThermalAverages):
     ) -> None:
         spin_model(model)
         beta = number("beta", beta, least=0.0)
-        for name, value in (("n_chains", n_chains), ("thin", thin)):
-            whole(name, value, least=1)
-        whole("warmup", warmup, least=0)
+        whole("n_chains", n_chains, least=1)
         if n_slices is not None and whole("n_slices", n_slices, least=2) % 2:
             raise InvalidInputError(f"n_slices must be even, got {n_slices}")
         ways = {"trotter_step": trotter_step, "n_slices": n_slices, "network": network}
@@ -90,10 +88,10 @@ class ThermalDBM(ThermalAverages):
             raise InvalidInputError(f"{' and '.join(given)} exclude each other; pass one of them")
         if tolerance is not None and trotter_step != "auto":
             raise InvalidInputError("tolerance belongs to trotter_step='auto'")
-        self.seed = recorded_seed(seed)
+        seed = recorded_seed(seed)
         if trotter_step == "auto":
             trotter_step = _automatic_step(
-                model, beta, TOLERANCE if tolerance is None else tolerance, self.seed
+                model, beta, TOLERANCE if tolerance is None else tolerance, seed
             )
         if trotter_step is None:
             trotter_step = TROTTER_STEP
@@ -116,11 +114,19 @@ class ThermalDBM(ThermalAverages):
         )
         super().__init__(model, engine, n_chains)
         self._thin, self._warmup = thin, warmup
-        self._kernel = engine.kernel
-        self._rng = np.random.default_rng(self.seed)
-        self._state = self._kernel.start(engine.random_start(self._rng, n_chains))
-        self._warm = False
+        self._chains = MeasuredChains(
+            engine.kernel,
+            lambda rng: engine.random_start(rng, n_chains),
+            warmup=warmup,
+            thin=thin,
+            seed=seed,
+        )
         self._coarse: ThermalDBM | None = None
+
+    @property
+    def seed(self) -> int:
+        """What all random numbers come from."""
+        return self._chains.seed
 
     def run(self, n_measurements: int) -> None:
         """Measure each chain so many times more.
@@ -128,15 +134,7 @@ class ThermalDBM(ThermalAverages):
         Raises:
             InvalidInputError: If the number is not positive.
         """
-        whole("n_measurements", n_measurements, least=1)
-        if not self._warm:
-            for _ in range(self._warmup):
-                self._state = self._kernel.step(self._state, self._rng).state
-            self._warm = True
-        for _ in range(n_measurements):
-            for _ in range(self._thin):
-                self._state = self._kernel.step(self._state, self._rng).state
-            self.add(self._state.positions)
+        self._chains.run(n_measurements, self.add)
 
     def sample(self, n: int) -> npt.NDArray[Any]:
         """Return n new states as basis integers of QuSpin, (n,); chains one after the other."""
@@ -150,7 +148,7 @@ class ThermalDBM(ThermalAverages):
         """
         whole("the number of states", n, least=1)
         before = len(self._record)
-        self.run(math.ceil(n / self._state.n_chains))
+        self.run(math.ceil(n / len(self._chains.positions)))
         new = [self._engine.states(p)[:, 0] for p in self._record.since(before)]
         return np.concatenate(new)[:n]
 
@@ -183,12 +181,9 @@ class ThermalDBM(ThermalAverages):
     def state_dict(self) -> Mapping[str, Any]:
         """Return what is needed to go on to the last bit."""
         return {
-            "seed": self.seed,
+            **self._chains.state_dict(),
             "beta": self.beta,
-            "warm": self._warm,
-            "positions": self._state.positions,
             "measured": self.measured(),
-            "rng": self._rng.bit_generator.state,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -198,16 +193,13 @@ class ThermalDBM(ThermalAverages):
             InvalidInputError: If the state is that of another model or temperature.
         """
         shape = np.shape(state["positions"])
-        if shape != self._state.positions.shape or float(state["beta"]) != self.beta:
+        if shape != self._chains.positions.shape or float(state["beta"]) != self.beta:
             raise InvalidInputError(
                 f"the state has the shape {shape} at beta = {state['beta']}, this sampler has "
-                f"{self._state.positions.shape} at {self.beta}"
+                f"{self._chains.positions.shape} at {self.beta}"
             )
-        self.seed, self._warm = int(state["seed"]), bool(state["warm"])
-        positions = np.array(state["positions"], dtype=np.int8)
-        self._state = self._kernel.start(positions)
+        self._chains.load_state_dict(state)
         self.load_measured(state["measured"])
-        self._rng.bit_generator.state = state["rng"]
 
     def _ensure(self) -> None:
         if not len(self._record):
@@ -224,7 +216,7 @@ class ThermalDBM(ThermalAverages):
                 self._model,
                 beta=self.beta,
                 n_slices=2 * ((self.n_slices + 2) // 4),
-                n_chains=self._state.n_chains,
+                n_chains=len(self._chains.positions),
                 warmup=self._warmup,
                 thin=self._thin,
                 seed=self.seed + 1,
