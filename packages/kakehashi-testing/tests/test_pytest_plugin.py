@@ -13,9 +13,9 @@ import pytest
 pytest_plugins = ["pytester"]
 
 SUITE = ("--pyargs", "kakehashi_testing.suite", "-p", "no:cacheprovider", "-q", "-rs")
-FAST = ("-k", "not scf and not calculator and not sampler")
-SKIPPED_MODULES = 0 if find_spec("kakehashi_pyscf") else 1
-"""Without the PySCF bridge the module of SCF checks skips as a whole, with its reason."""
+FAST = ("-k", "not scf and not calculator and not sampler and not guess")
+SKIPPED_MODULES = 0 if find_spec("kakehashi_pyscf") else 2
+"""Without the PySCF bridge the modules of SCF checks and of guesses skip as a whole, with their reason."""
 Describe = Callable[..., None]
 
 

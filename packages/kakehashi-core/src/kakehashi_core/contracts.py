@@ -5,6 +5,7 @@ Hosts are never named in these signatures: a bridge translates between them and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -126,11 +127,20 @@ class GuessRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class GuessResult:
-    """A predicted Hamiltonian with its density matrix, (n_ao, n_ao) or (2, n_ao, n_ao)."""
+    """A predicted Hamiltonian with its density matrix, (n_ao, n_ao) or (2, n_ao, n_ao).
+
+    Attributes:
+        hamiltonian: Hartree.
+        density_matrix: Of both spins together, or of each.
+        report: How it was found; with warnings if the host had better not rely on it.
+        rejection_threshold: Estimated energy error, hartree, above which a conventional guess is the better
+            start of an iteration.
+    """
 
     hamiltonian: npt.NDArray[np.float64]
     density_matrix: npt.NDArray[np.float64]
     report: ConvergenceReport
+    rejection_threshold: float = math.inf
 
 
 @runtime_checkable

@@ -101,7 +101,7 @@ class FunctionalMixin:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # PySCF composes classes at run time, which pickle cannot find by name; send the recipe instead.
-        return (_restore, (_class_recipe(type(self)), cast(Any, self).__getstate__()))
+        return (_restore, (class_recipe(type(self)), cast(Any, self).__getstate__()))
 
     def to_gpu(self, *_args: Any, **_kwargs: Any) -> Any:
         """Refuse: gpu4pyscf builds its own integrator, which would lose the functional silently."""
@@ -250,21 +250,22 @@ def _detached(mf: Any) -> Any:
     return mf.view(lib.drop_class(type(mf), FunctionalMixin))
 
 
-def _class_recipe(cls: type) -> Any:
+def class_recipe(cls: type) -> Any:
     """Return an importable class, or nested tuples of the importable classes it was composed of."""
     module = sys.modules.get(cls.__module__)
     if getattr(module, cls.__qualname__, None) is cls:
         return cls
-    return tuple(_class_recipe(base) for base in cls.__bases__)
+    return tuple(class_recipe(base) for base in cls.__bases__)
 
 
-def _composed(recipe: Any) -> type:
+def composed(recipe: Any) -> type:
+    """Return the class that ``class_recipe`` took apart."""
     if isinstance(recipe, type):
         return recipe
-    return cast(type, lib.make_class(tuple(_composed(part) for part in recipe)))
+    return cast(type, lib.make_class(tuple(composed(part) for part in recipe)))
 
 
 def _restore(recipe: Any, state: dict[str, Any]) -> Any:
-    mf: Any = object.__new__(_composed(recipe))
+    mf: Any = object.__new__(composed(recipe))
     mf.__setstate__(state)
     return mf

@@ -12,7 +12,16 @@ from kakehashi_core.errors import ConvergenceError
 from kakehashi_core.results import ConvergenceReport, ConvergenceStage
 from kakehashi_pyscf.attachment import domain_warnings
 
-_RESULTS = ("mo_energy", "mo_coeff", "mo_occ", "e_tot", "converged", "scf_summary", "cycles")
+_RESULTS = (
+    "mo_energy",
+    "mo_coeff",
+    "mo_occ",
+    "e_tot",
+    "converged",
+    "scf_summary",
+    "cycles",
+    "guess_outcome",
+)
 SHIFT_HARTREE = 0.3
 DAMPING = 0.3
 SMEARING_HARTREE = 0.01

@@ -44,6 +44,8 @@ def evaluator(plugin: Plugin) -> Callable[[Any], Numbers] | None:
         return lambda model: _evaluate_calculator(model, plugin)
     if plugin.kind == "samplers":
         return _evaluate_sampler
+    if plugin.kind == "init_guess":
+        return lambda model: _evaluate_guess(model, plugin)
     return None
 
 
@@ -54,6 +56,14 @@ def interrupter(plugin: Plugin) -> Callable[[Any], int] | None:
     if plugin.kind == "calculators":
         return lambda model: _interrupt_calculator(model, plugin)
     return None
+
+
+def _evaluate_guess(model: Any, plugin: Plugin) -> Numbers:
+    from kakehashi_pyscf import guess_request
+    from kakehashi_testing.guess_checks import sample_calculation
+
+    result = model(guess_request(sample_calculation(plugin.qualified_name)))
+    return np.concatenate([result.hamiltonian.ravel(), result.density_matrix.ravel()])
 
 
 def _evaluate_functional(functional: Any) -> Numbers:

@@ -1,0 +1,164 @@
+"""What the shipped models are trained on: molecules, temperatures, seeds, sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kakehashi_core.ensembles import run_ensemble
+from kakehashi_core.errors import unknown_name
+from kakehashi_core.random_streams import spawn
+from kakehashi_deqh.hamiltonian_model import ModelSettings
+from kakehashi_deqh.training.hamiltonian_fit import FitSettings
+from kakehashi_deqh.training.normal_modes import NormalModes, normal_modes
+from kakehashi_deqh.training.scf_data import Calculation, Level, load_calculations
+
+Geometry = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How the data of a model are made, and how it is fitted.
+
+    Attributes:
+        name: Registry name of the model.
+        summary: What it predicts, in words.
+        molecules: Names of ``ase.build.molecule``.
+        level: What is calculated.
+        temperature: Of the normal modes that are sampled, kelvin.
+        n_train: Geometries to learn from, of all molecules together.
+        n_test: Geometries that are only looked at in the end.
+        n_forces: Of these, so many with forces.
+        seed: Of the geometries.
+        model: Shape of the model.
+        fit: How it is fitted.
+    """
+
+    name: str
+    summary: str
+    molecules: tuple[str, ...]
+    level: Level
+    temperature: float = 500.0
+    n_train: int
+    n_test: int = 100
+    n_forces: int = 20
+    seed: int = 1
+    model: ModelSettings = field(default_factory=ModelSettings)
+    fit: FitSettings = field(default_factory=FitSettings)
+
+
+RECIPES = (
+    Recipe(
+        name="deqh-water",
+        summary="water",
+        molecules=("H2O",),
+        level=Level(xc="pbe"),
+        n_train=400,
+        fit=FitSettings(steps=7000, feedback_steps=1000),
+    ),
+    Recipe(
+        name="deqh-ethanol",
+        summary="ethanol",
+        molecules=("CH3CH2OH",),
+        level=Level(xc="pbe"),
+        n_train=500,
+        n_test=60,
+        n_forces=10,
+        model=ModelSettings(n_channels=24),
+        fit=FitSettings(steps=5000, feedback_steps=500, batch_size=5),
+    ),
+)
+
+
+def recipe(name: str) -> Recipe:
+    """Return a recipe.
+
+    Raises:
+        UnknownNameError: If there is none of this name.
+    """
+    for one in RECIPES:
+        if name in {one.name, one.name.removeprefix("deqh-")}:
+            return one
+    raise unknown_name("recipe", name, [r.name for r in RECIPES])
+
+
+def geometries(chosen: Recipe, directory: Path) -> tuple[list[Geometry], list[Geometry]]:
+    """Return geometries to train on and to test with; vibrations of molecules are kept in the directory."""
+    modes = [_modes(name, chosen.level, directory) for name in chosen.molecules]
+    streams, _ = spawn(chosen.seed, 2)
+    found = []
+    for rng, n in zip(streams, (chosen.n_train, chosen.n_test), strict=True):
+        listed: list[Geometry] = []
+        for k, one in enumerate(modes):
+            share = n // len(modes) + (k < n % len(modes))
+            listed += [(one.numbers, x) for x in one.sample(chosen.temperature, share, rng)]
+        found.append(listed)
+    return found[0], found[1]
+
+
+def calculations(
+    chosen: Recipe, directory: Path, *, executor: Executor | None = None
+) -> tuple[list[Calculation], list[Calculation]]:
+    """Return calculations to train on and to test with; what is missing in the directory is computed."""
+    train, test = geometries(chosen, directory)
+    load: Callable[..., list[Calculation]] = load_calculations
+    return (
+        load(
+            train,
+            directory / "calculations",
+            level=chosen.level,
+            executor=executor,
+            description=f"{chosen.name}, training data",
+        ),
+        load(
+            test,
+            directory / "calculations",
+            level=chosen.level,
+            n_forces=chosen.n_forces,
+            iterates=False,
+            executor=executor,
+            description=f"{chosen.name}, test data",
+        ),
+    )
+
+
+def relaxed_modes(request: dict[str, str]) -> dict[str, object]:
+    """Relax a molecule and return its vibrations as plain arrays.
+
+    Args:
+        request: "molecule", "xc" and "basis".
+    """
+    from ase.build import molecule
+
+    from kakehashi_ase import calculator
+
+    found = normal_modes(
+        molecule(request["molecule"]),
+        calculator("pyscf", xc=request["xc"], basis=request["basis"]),
+    )
+    return {
+        "numbers": found.numbers,
+        "positions": found.positions,
+        "displacements": found.displacements,
+        "constants": found.constants,
+    }
+
+
+def _modes(name: str, level: Level, directory: Path) -> NormalModes:
+    (found,) = run_ensemble(
+        relaxed_modes,
+        [{"molecule": name, "xc": level.xc, "basis": level.basis}],
+        directory=directory / "vibrations",
+        description=f"vibrations of {name}",
+    )
+    return NormalModes(
+        numbers=np.asarray(found["numbers"]),
+        positions=np.asarray(found["positions"]),
+        displacements=np.asarray(found["displacements"]),
+        constants=np.asarray(found["constants"]),
+    )

@@ -1,0 +1,91 @@
+"""From geometries to weights: thermal samples, stored calculations, both stages of the fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.emt import EMT
+from ase.units import kB
+
+from kakehashi_core.errors import UnknownNameError
+from kakehashi_deqh.hamiltonian_model import ModelSettings
+from kakehashi_deqh.training.accuracy import measured_accuracy
+from kakehashi_deqh.training.hamiltonian_fit import FitSettings, TrainingSet, fit, new_model
+from kakehashi_deqh.training.normal_modes import normal_modes
+from kakehashi_deqh.training.recipes import RECIPES, recipe
+from kakehashi_deqh.training.scf_data import Level, load_calculations
+
+pytest.importorskip("kakehashi_pyscf", reason="data are made with PySCF")
+LEVEL = Level(xc="pbe", basis="sto-3g", grid=1, conv_tol=1e-8)
+
+
+def test_normal_modes():
+    """Oracle: equipartition, kT / 2 for each mode in the harmonic energy; linear molecules have one more."""
+    modes = normal_modes(molecule("H2O"), EMT())
+    assert modes.displacements.shape == (3, 3, 3)
+    assert normal_modes(molecule("N2"), EMT()).displacements.shape == (1, 2, 3)
+    rng = np.random.default_rng(0)
+    temperature = 0.5
+    found = modes.sample(temperature, 400, rng)
+    reference = Atoms(modes.numbers, modes.positions, calculator=EMT())
+    minimum = reference.get_potential_energy()
+    energies = []
+    for x in found:
+        reference.positions = x
+        energies.append(reference.get_potential_energy() - minimum)
+    assert np.mean(energies) == pytest.approx(1.5 * kB * temperature, rel=0.15)
+    assert np.abs(found.mean(axis=1)).max() < 1e-12
+    assert (modes.wavenumbers > 100.0).all()
+
+
+@pytest.fixture(scope="module")
+def calculated(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    equilibrium = molecule("H2O").positions
+    geometries = [([8, 1, 1], equilibrium + 0.05 * rng.normal(size=(3, 3))) for _ in range(6)]
+    folder = tmp_path_factory.mktemp("calculations")
+    return geometries, folder, load_calculations(geometries, folder, level=LEVEL, n_forces=1)
+
+
+def test_calculations_are_made_once(calculated, monkeypatch):
+    """Oracle: the first call; nothing is computed again."""
+    geometries, folder, first = calculated
+    monkeypatch.setattr("kakehashi_pyscf.record_scf", None)
+    again = load_calculations(geometries, folder, level=LEVEL, n_forces=1)
+    for a, b in zip(first, again, strict=True):
+        assert np.array_equal(a.hamiltonian, b.hamiltonian)
+        assert a.energy == b.energy
+    assert first[0].forces is None
+    assert first[-1].forces.shape == (3, 3)
+    assert first[0].request.start_hamiltonians.keys() == {"minao", "sap", "hcore"}
+    assert len(first[0].iterates) == len(first[0].images) >= 4
+    assert 0.001 < first[0].reference_error < 1.0
+
+
+@pytest.mark.parametrize("target", ["direct", "refine", "scf-map"])
+def test_both_stages_of_a_fit(calculated, target, tmp_path):
+    """Oracle: the start Hamiltonian, which a fit has to beat by far; the fixed point converges."""
+    data = TrainingSet(calculated[2], "sap")
+    torch.manual_seed(0)
+    model = new_model(ModelSettings(n_channels=4, n_layers=1), data, seed=1)
+    settings = FitSettings(steps=60, feedback_steps=4, target=target, batch_size=6)
+    fit(model, data, settings, tmp_path, seed=1, identity={"molecules": "water"})
+    accuracy = measured_accuracy(model, calculated[2])
+    start = np.mean(
+        [np.abs(c.hamiltonian - c.request.start_hamiltonians["sap"]).mean() for c in calculated[2]]
+    )
+    assert accuracy["H MAE, uHa"] < 0.2e6 * start
+    assert accuracy["converged, share"] == 1.0
+    assert accuracy["evaluations of the network"] > 1.0
+    assert 0.0 < accuracy["1 - similarity of densities"] < 0.01
+
+
+def test_recipes_have_names():
+    """Oracle: what is registered."""
+    assert recipe("water") is recipe("deqh-water")
+    with pytest.raises(UnknownNameError, match="deqh-water"):
+        recipe("benzene")
+    assert len({r.name for r in RECIPES}) == len(RECIPES)
