@@ -15,4 +15,6 @@ from .pair_irreps import pair_irreps as pair_irreps
 from .predictor import HamiltonianPredictor as HamiltonianPredictor
 from .predictor import HamiltonianReport as HamiltonianReport
 from .predictor import load_predictor as load_predictor
+from .screening import Screened as Screened
+from .screening import screen as screen
 from .training_domain import TrainingDomain as TrainingDomain

@@ -102,3 +102,15 @@ def bench_deqh() -> CommandSpec:
         citation=DEQH,
         verb="bench",
     )
+
+
+def hamiltonian_report() -> CommandSpec:
+    """Return the spec of ``kakehashi hamiltonian report``."""
+    return CommandSpec(
+        name="hamiltonian-report",
+        api_version=API_VERSION,
+        factory="kakehashi_deqh.report_command:hamiltonian_report",
+        summary="how a predicted Hamiltonian came about, and how far it can be trusted",
+        citation=DEQH,
+        verb="hamiltonian",
+    )

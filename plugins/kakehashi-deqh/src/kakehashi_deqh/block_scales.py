@@ -59,6 +59,11 @@ class BlockScales(torch.nn.Module):
         found: torch.Tensor = getattr(self, f"size_{key(kind)}")
         return found
 
+    def mean(self, kind: BlockType) -> torch.Tensor:
+        """Return the means of one type, (n_irreps,)."""
+        found: torch.Tensor = getattr(self, f"mean_{key(kind)}")
+        return found
+
     def standardized(self, blocks: Mapping[BlockType, torch.Tensor]) -> Blocks:
         """Return numbers of order one."""
         found = {}

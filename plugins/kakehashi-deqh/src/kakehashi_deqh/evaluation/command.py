@@ -16,6 +16,7 @@ from kakehashi_core import registry
 from kakehashi_core.files import write_json
 from kakehashi_deqh.evaluation.guess_trials import GuessTrial, flagging_score, guess_trial, summary
 from kakehashi_deqh.evaluation.stress_set import stress_set
+from kakehashi_deqh.json_values import without_nan
 from kakehashi_deqh.training.accuracy import measured_accuracy
 from kakehashi_deqh.training.recipes import calculations, recipe
 from kakehashi_deqh.training.scf_data import Calculation
@@ -85,7 +86,7 @@ def bench_deqh(
     }
     _show(found, stressed)
     output.mkdir(parents=True, exist_ok=True)
-    write_json(output / f"{chosen.name}.json", _plain(found))
+    write_json(output / f"{chosen.name}.json", without_nan(found))
     return 0
 
 
@@ -144,14 +145,3 @@ def _show(found: dict[str, object], stressed: list[GuessTrial]) -> None:
             f"{t.estimated_error:.1e}",
         )
     console.print(table)
-
-
-def _plain(value: object) -> object:
-    """Return JSON-able data: NaN becomes None."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
