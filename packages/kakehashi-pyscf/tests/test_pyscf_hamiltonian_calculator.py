@@ -63,8 +63,8 @@ class FakePlugin:
 @pytest.fixture
 def predictor(monkeypatch):
     found = Predictor()
-    monkeypatch.setattr(initial_guesses, "_predictor", lambda name: found)
-    monkeypatch.setattr(hamiltonian_calculator, "load_predictor", lambda name: found)
+    monkeypatch.setattr(initial_guesses, "_predictor", lambda name, options=(): found)
+    monkeypatch.setattr(hamiltonian_calculator, "load_predictor", lambda name, **options: found)
     find = registry.find
     monkeypatch.setattr(
         registry, "find", lambda kind, name: FakePlugin if name == "known" else find(kind, name)

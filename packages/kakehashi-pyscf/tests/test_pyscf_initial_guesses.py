@@ -70,7 +70,7 @@ def converged():
 
 
 def run(monkeypatch, predictor, mf=None):
-    monkeypatch.setattr(initial_guesses, "_predictor", lambda name: predictor)
+    monkeypatch.setattr(initial_guesses, "_predictor", lambda name, options=(): predictor)
     mf = kp.initial_guess(mf or calculation(), "known")
     with kp.counted_builds(mf) as builds:
         mf.kernel()
@@ -140,7 +140,7 @@ def test_a_refusal_of_the_predictor_is_not_an_error(monkeypatch, converged):
 def test_density_fitting_newton_spins_and_pickle(monkeypatch, converged):
     """Oracle: the same calculations without a prediction."""
     predictor = Known(converged["fock"])
-    monkeypatch.setattr(initial_guesses, "_predictor", lambda name: predictor)
+    monkeypatch.setattr(initial_guesses, "_predictor", lambda name, options=(): predictor)
     fitted = kp.initial_guess(calculation(), "known").density_fit()
     fitted.kernel()
     assert fitted.guess_outcome.decision == "used"
@@ -166,7 +166,7 @@ def test_density_fitting_newton_spins_and_pickle(monkeypatch, converged):
 def test_scanners_take_a_guess_by_hand(monkeypatch, converged):
     """Oracle: single calculations; a scanner of PySCF starts from the density before."""
     predictor = Known(converged["fock"])
-    monkeypatch.setattr(initial_guesses, "_predictor", lambda name: predictor)
+    monkeypatch.setattr(initial_guesses, "_predictor", lambda name, options=(): predictor)
     scanner = kp.initial_guess(calculation(), "known").as_scanner()
     moved = gto.M(atom="O 0 0 0.01; H 0 .757 .587; H 0 -.757 .587", basis="6-31g", verbose=0)
     for mol in (water(), moved):
@@ -189,7 +189,9 @@ def test_names(monkeypatch, converged):
             one = calculation()
             one.init_guess = known
             assert one.kernel() == pytest.approx(converged["energy"], abs=1e-8)
-        monkeypatch.setattr(initial_guesses, "_predictor", lambda name: Known(converged["fock"]))
+        monkeypatch.setattr(
+            initial_guesses, "_predictor", lambda name, options=(): Known(converged["fock"])
+        )
         mf = calculation()
         mf.init_guess = "known"
         with kp.counted_builds(mf) as builds:
@@ -197,7 +199,7 @@ def test_names(monkeypatch, converged):
         assert builds.n == 3
         assert mf.guess_outcome.decision == "used"
         bad = Known(converged["fock"], error=0.5)
-        monkeypatch.setattr(initial_guesses, "_predictor", lambda name: bad)
+        monkeypatch.setattr(initial_guesses, "_predictor", lambda name, options=(): bad)
         mf = calculation()
         mf.init_guess = "known"
         with kp.counted_builds(mf) as builds:

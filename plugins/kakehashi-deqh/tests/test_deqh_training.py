@@ -10,9 +10,10 @@ from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.units import kB
 
-from kakehashi_core.errors import UnknownNameError
+from kakehashi_core.errors import InvalidInputError, UnknownNameError
 from kakehashi_deqh.hamiltonian_model import ModelSettings
 from kakehashi_deqh.training.accuracy import measured_accuracy
+from kakehashi_deqh.training.fine_tuning import fine_tune
 from kakehashi_deqh.training.hamiltonian_fit import FitSettings, TrainingSet, fit, new_model
 from kakehashi_deqh.training.normal_modes import normal_modes
 from kakehashi_deqh.training.recipes import RECIPES, recipe
@@ -89,3 +90,26 @@ def test_recipes_have_names():
     with pytest.raises(UnknownNameError, match="deqh-water"):
         recipe("benzene")
     assert len({r.name for r in RECIPES}) == len(RECIPES)
+
+
+def test_fine_tuning(tmp_path):
+    """Oracle: stretched structures that were held out, before and after."""
+    rng = np.random.default_rng(3)
+    structures = []
+    for _ in range(12):
+        atoms = molecule("H2O")
+        atoms.positions *= 1.12
+        atoms.positions += 0.02 * rng.normal(size=(3, 3))
+        structures.append(atoms)
+    found = fine_tune("deqh-water", structures, tmp_path, steps=40, learning_rate=3e-4)
+    assert (found.n_train, found.n_held_out) == (10, 2)
+    assert found.after["H MAE, uHa"] < 0.7 * found.before["H MAE, uHa"]
+    assert found.before["used"] < found.after["used"] == 1.0
+    assert found.after["Fock matrices over minao"] < 0.9
+    assert "->" in str(found)
+    again = fine_tune("deqh-water", structures, tmp_path, steps=40, learning_rate=3e-4)
+    assert again.after["H MAE, uHa"] == found.after["H MAE, uHa"]
+    with pytest.raises(InvalidInputError, match="at least 10"):
+        fine_tune("deqh-water", structures[:5], tmp_path)
+    with pytest.raises(InvalidInputError, match="knows"):
+        fine_tune("deqh-water", [molecule("CH4")] * 12, tmp_path)

@@ -114,6 +114,7 @@ class HamiltonianCalculator(Calculator):
         self,
         *,
         model: str = "deqh-water",
+        checkpoint: str | None = None,
         mode: Mode = "scf",
         fallback: Fallback = "scf",
         tolerance: float = 2.7e-3,
@@ -126,6 +127,7 @@ class HamiltonianCalculator(Calculator):
 
         Args:
             model: Registered predictor; functional and basis set are those that it was trained with.
+            checkpoint: File with other weights for it, such as fine-tuned ones.
             mode: See the class.
             fallback: What to do where the molecule is outside the domain, or the estimated error of the
                 energy is above the tolerance: a full SCF, an error, or a warning. Without effect in mode
@@ -143,6 +145,7 @@ class HamiltonianCalculator(Calculator):
         super().__init__(
             {
                 "model": model,
+                "checkpoint": checkpoint,
                 "mode": mode,
                 "fallback": fallback,
                 "tolerance": tolerance,
@@ -152,6 +155,11 @@ class HamiltonianCalculator(Calculator):
             },
             **common,
         )
+
+    @property
+    def _options(self) -> dict[str, str]:
+        checkpoint = self.parameters["checkpoint"]
+        return {} if checkpoint is None else {"checkpoint": checkpoint}
 
     @property
     def mean_field(self) -> Any:
@@ -244,7 +252,7 @@ class HamiltonianCalculator(Calculator):
         mode = self.parameters["mode"]
         self.doubts = ()
         if mode == "scf":
-            return self._converged(initial_guess(mf, self.parameters["model"]))
+            return self._converged(initial_guess(mf, self.parameters["model"], **self._options))
         found = None
         try:
             found = self._predicted(mf)
@@ -292,7 +300,7 @@ class HamiltonianCalculator(Calculator):
     def _predicted(self, mf: Any) -> _Solution:
         mode = self.parameters["mode"]
         request = guess_request(mf)
-        result = load_predictor(self.parameters["model"])(request)
+        result = load_predictor(self.parameters["model"], **self._options)(request)
         self.report, self.doubts = result.report, tuple(result.report.warnings)
         inside = float(not self.doubts)
         overlap, n = request.overlap, mf.mol.nelectron // 2

@@ -77,9 +77,10 @@ class GuessMixin:
     """What ``initial_guess`` adds to the class of a mean-field object."""
 
     __name_mixin__ = "Predicted"
-    _keys = frozenset({"guess_outcome"})
+    _keys = frozenset({"guess_outcome", "guess_options"})
 
     guess_outcome: GuessOutcome | None = None
+    guess_options: tuple[tuple[str, Any], ...] = ()
 
     def get_init_guess(self, mol: Any = None, key: Any = CONVENTIONAL, **kwargs: Any) -> Any:
         """Return a density: predicted if ``key`` is a registered name, else PySCF's own.
@@ -91,7 +92,7 @@ class GuessMixin:
         if not isinstance(key, str) or key.lower() in KNOWN:
             return super().get_init_guess(mol, key, **kwargs)  # type: ignore[misc]
         self._waiting = None
-        predictor = _predictor(key)
+        predictor = _predictor(key, self.guess_options)
         target = mf if mol is None or mol is mf.mol else mf.copy().reset(mol)
         try:
             result = predictor(guess_request(target))
@@ -163,7 +164,7 @@ class GuessMixin:
         return (_restore, (class_recipe(type(self)), cast(Any, self).__getstate__()))
 
 
-def initial_guess(mf: Any, name: str) -> Any:
+def initial_guess(mf: Any, name: str, **options: Any) -> Any:
     """Return a copy of a Kohn-Sham object that starts from a predicted Hamiltonian.
 
     Only this object is affected. Converged results are those without the prediction.
@@ -171,6 +172,7 @@ def initial_guess(mf: Any, name: str) -> Any:
     Args:
         mf: RKS object; also density-fitted, also after ``attach``.
         name: Registry name, such as "deqh-water"; ``kakehashi list --kind init_guess``.
+        options: Of the predictor, such as ``checkpoint`` with a file of your own.
 
     Returns:
         An object of the same kind; ``guess_outcome`` says afterwards what became of the prediction.
@@ -191,10 +193,11 @@ def initial_guess(mf: Any, name: str) -> Any:
         raise InvalidInputError(
             f"initial_guess() needs a mean-field object of PySCF, got {type(mf).__name__}"
         )
-    _predictor(name)
+    listed = tuple(sorted(options.items()))
+    _predictor(name, listed)
     guessed: Any = mf if isinstance(mf, GuessMixin) else _with_mixin(mf)
     guessed = guessed.copy()
-    guessed.init_guess = registry.normalize_name(name)
+    guessed.init_guess, guessed.guess_options = registry.normalize_name(name), listed
     return guessed
 
 
@@ -254,24 +257,28 @@ def estimated_energy_error(
     return float(2.0 * (inside[:n, n:] ** 2 / np.maximum(gaps, SMALLEST_GAP)).sum())
 
 
-def _predictor(name: str) -> InitialGuess:
+def _predictor(name: str, options: tuple[tuple[str, Any], ...] = ()) -> InitialGuess:
     try:
         plugin = registry.find("init_guess", name)
     except KeyError as error:
         known = [*KNOWN, *registry.entry_names("init_guess")]
         raise unknown_name("initial guess", name, known) from error
-    return load_predictor(plugin.qualified_name)
+    return load_predictor(plugin.qualified_name, **dict(options))
 
 
 @cache
-def load_predictor(name: str) -> InitialGuess:
+def load_predictor(name: str, **options: Any) -> InitialGuess:
     """Return the predictor of a registered name; it is loaded once in a process.
+
+    Args:
+        name: Registry name.
+        options: Of the predictor, such as ``checkpoint``.
 
     Raises:
         UnknownNameError: If nothing is registered under the name.
         PluginLoadError: If the plugin behind the name cannot be used.
     """
-    found: InitialGuess = registry.load("init_guess", name)
+    found: InitialGuess = registry.load("init_guess", name, **options)
     return found
 
 

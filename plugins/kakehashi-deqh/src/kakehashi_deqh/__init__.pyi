@@ -17,4 +17,6 @@ from .predictor import HamiltonianReport as HamiltonianReport
 from .predictor import load_predictor as load_predictor
 from .screening import Screened as Screened
 from .screening import screen as screen
+from .training.fine_tuning import FineTuning as FineTuning
+from .training.fine_tuning import fine_tune as fine_tune
 from .training_domain import TrainingDomain as TrainingDomain

@@ -156,6 +156,20 @@ class TrainingDomain:
             same_compositions=same_compositions,
         )
 
+    def merged(self, other: Self) -> Self:
+        """Return the domain of both training sets together."""
+        distances = dict(self.distances)
+        for pair, (low, high) in other.distances.items():
+            before = distances.get(pair, (low, high))
+            distances[pair] = (min(low, before[0]), max(high, before[1]))
+        return type(self)(
+            fingerprint={**self.fingerprint, **other.fingerprint},
+            distances=distances,
+            formulas={**self.formulas, **other.formulas},
+            largest=max(self.largest, other.largest),
+            same_compositions=self.same_compositions and other.same_compositions,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         return {

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ def guess_trial(
     predictor: str,
     xc: str,
     basis: str,
+    checkpoint: Path | None = None,
     charge: int = 0,
     grid: int = 3,
     conv_tol: float = 1e-9,
@@ -68,6 +70,7 @@ def guess_trial(
         predictor: Registry name.
         xc: Functional.
         basis: Basis set.
+        checkpoint: Other weights for the predictor.
         charge: Total charge.
         grid: PySCF grid level.
         conv_tol: Hartree.
@@ -96,8 +99,9 @@ def guess_trial(
     with kp.counted_builds(plain) as without:
         plain.kernel()
     seconds_minao = time.process_time() - began
-    load_predictor(predictor)  # once in a process, seconds
-    guessed = kp.initial_guess(built(), predictor)
+    options = {} if checkpoint is None else {"checkpoint": str(checkpoint)}
+    load_predictor(predictor, **options)  # once in a process, seconds
+    guessed = kp.initial_guess(built(), predictor, **options)
     began = time.process_time()
     with warnings.catch_warnings(), kp.counted_builds(guessed) as used:
         warnings.simplefilter("ignore", DomainWarning)
@@ -107,7 +111,7 @@ def guess_trial(
     one_shot, estimated = float("nan"), outcome.energy_error
     if not charge and plain.mol.spin == 0:
         try:
-            result = load_predictor(predictor)(kp.guess_request(plain))
+            result = load_predictor(predictor, **options)(kp.guess_request(plain))
         except NotImplementedError:
             pass
         else:

@@ -111,21 +111,24 @@ def fit(
     seed: int,
     identity: Mapping[str, Any],
     device: str = "cpu",
+    keep_scales: bool = False,
     description: str = "Hamiltonians",
 ) -> None:
     """Fit a model in place; the same call goes on after an interruption.
 
     Args:
-        model: With weights to start from; scales of inputs and outputs are set here.
+        model: With weights to start from.
         data: Molecules to learn from.
         settings: How.
         directory: Run directories of the two stages go there.
         seed: Of the order of molecules.
         identity: What the data are, JSON-able: a run with others is refused.
         device: "cpu", "cuda[:i]" or "auto".
+        keep_scales: Do not take sizes of inputs and outputs from these data: the model was trained before.
         description: For the progress bar.
     """
-    set_scales(model, data)
+    if not keep_scales:
+        set_scales(model, data)
     fabric = create_fabric(device=device)
     model.network.to(dtype=data.dtype, device=fabric.device)
     config = {
@@ -140,7 +143,7 @@ def fit(
     streams, _ = spawn(seed, 4)
     for k, (stage, steps, rate) in enumerate(stages):
         order, draws = streams[2 * k : 2 * k + 2]
-        if stage == "feedback":
+        if stage == "feedback" and not keep_scales:
             # What was learned without feedback is where this stage begins.
             model.network.silence_feedback()
         optimizer = torch.optim.AdamW(
