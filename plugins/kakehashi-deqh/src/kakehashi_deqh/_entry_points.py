@@ -114,3 +114,16 @@ def hamiltonian_report() -> CommandSpec:
         citation=DEQH,
         verb="hamiltonian",
     )
+
+
+def demo_hamiltonian() -> CommandSpec:
+    """Return the spec of the section of ``kakehashi demo``."""
+    return CommandSpec(
+        name="demo-hamiltonian",
+        api_version=API_VERSION,
+        factory="kakehashi_deqh.demo:demo_hamiltonian",
+        summary="water from predicted Hamiltonians: Fock matrices, and what is refused",
+        citation=DEQH,
+        verb="demo",
+        position=40,
+    )
