@@ -15,6 +15,7 @@ from kakehashi_deqh.hamiltonian_model import ModelSettings
 from kakehashi_deqh.training.accuracy import measured_accuracy
 from kakehashi_deqh.training.fine_tuning import fine_tune
 from kakehashi_deqh.training.hamiltonian_fit import FitSettings, TrainingSet, fit, new_model
+from kakehashi_deqh.training.model_hessian import model_hessian, model_modes
 from kakehashi_deqh.training.normal_modes import normal_modes
 from kakehashi_deqh.training.recipes import RECIPES, recipe
 from kakehashi_deqh.training.scf_data import Level, load_calculations
@@ -40,6 +41,24 @@ def test_normal_modes():
     assert np.mean(energies) == pytest.approx(1.5 * kB * temperature, rel=0.15)
     assert np.abs(found.mean(axis=1)).max() < 1e-12
     assert (modes.wavenumbers > 100.0).all()
+
+
+def test_model_vibrations():
+    """Oracle: what displaces nothing costs nothing; numbers of modes; frequencies of the right size."""
+    for name, n_modes in (("H2O", 3), ("C2H2", 7), ("CH3CH2OH", 21), ("HCN", 4)):
+        atoms = molecule(name)
+        hessian = model_hessian(np.asarray(atoms.numbers), atoms.positions / 0.529177)
+        assert hessian == pytest.approx(hessian.T)
+        x = atoms.positions - atoms.positions.mean(axis=0)
+        for axis in np.eye(3):
+            shift = np.tile(axis, len(atoms))
+            turn = np.cross(axis, x).ravel()
+            assert np.abs(hessian @ shift).max() < 1e-10
+            assert np.abs(hessian @ turn).max() < 1e-8
+        modes = model_modes(np.asarray(atoms.numbers), atoms.positions)
+        assert len(modes.constants) == n_modes
+        assert modes.wavenumbers.min() > 80.0
+        assert 3000.0 < modes.wavenumbers.max() < 4600.0
 
 
 @pytest.fixture(scope="module")

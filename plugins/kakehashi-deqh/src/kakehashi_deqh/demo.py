@@ -26,8 +26,8 @@ def demo_hamiltonian(*, output: Path) -> None:
     """
     console = Console()
     console.print(
-        "Water, PBE/def2-SVP, from PySCF's own guess and from a predicted Hamiltonian; converged energies are "
-        "the same:",
+        "Water, PBE/def2-SVP, from the guess of PySCF and from a predicted Hamiltonian; converged energies "
+        "are the same:",
         highlight=False,
     )
     table = Table()

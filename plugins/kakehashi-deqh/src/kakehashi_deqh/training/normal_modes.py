@@ -79,16 +79,30 @@ def normal_modes(atoms: Atoms, calculator: Any) -> NormalModes:
         vibrations = Vibrations(relaxed, name=f"{folder}/vibrations")
         vibrations.run()
         hessian = vibrations.get_vibrations().get_hessian_2d()
-    masses = np.repeat(relaxed.get_masses(), 3)
+    return modes_of(np.asarray(relaxed.numbers, dtype=np.int64), relaxed.positions.copy(), hessian)
+
+
+def modes_of(
+    numbers: npt.NDArray[np.int64], positions: FloatArray, hessian: FloatArray
+) -> NormalModes:
+    """Return the vibrations of a Hessian; translations and rotations are left out.
+
+    Args:
+        numbers: Atomic numbers, (n_atoms,).
+        positions: Minimum, (n_atoms, 3), Å.
+        hessian: (3 n_atoms, 3 n_atoms), eV/Å^2.
+    """
+    from ase.data import atomic_masses
+
+    masses = np.repeat(atomic_masses[numbers], 3)
     values, vectors = np.linalg.eigh(hessian / np.sqrt(masses[:, None] * masses))
-    linear = _is_linear(relaxed.positions)
     # The smallest are translations and rotations.
-    kept = np.sort(np.argsort(np.abs(values))[5 if linear else 6 :])
+    kept = np.sort(np.argsort(np.abs(values))[5 if _is_linear(positions) else 6 :])
     shapes = (vectors / np.sqrt(masses)[:, None])[:, kept].T
     return NormalModes(
-        numbers=np.asarray(relaxed.numbers, dtype=np.int64),
-        positions=relaxed.positions.copy(),
-        displacements=shapes.reshape(len(kept), len(relaxed), 3),
+        numbers=numbers,
+        positions=positions,
+        displacements=shapes.reshape(len(kept), len(numbers), 3),
         constants=np.abs(values[kept]),
     )
 

@@ -15,6 +15,7 @@ from kakehashi_core.errors import unknown_name
 from kakehashi_core.random_streams import spawn
 from kakehashi_deqh.hamiltonian_model import ModelSettings
 from kakehashi_deqh.training.hamiltonian_fit import FitSettings
+from kakehashi_deqh.training.model_hessian import model_modes
 from kakehashi_deqh.training.normal_modes import NormalModes, normal_modes
 from kakehashi_deqh.training.scf_data import Calculation, Level, load_calculations
 
@@ -30,6 +31,8 @@ class Recipe:
         summary: What it predicts, in words.
         molecules: Names of ``ase.build.molecule``.
         level: What is calculated.
+        model_vibrations: Take vibrations around the geometries of ASE from ``model_hessian`` instead of
+            relaxing molecules and calculating them.
         temperature: Of the normal modes that are sampled, kelvin.
         n_train: Geometries to learn from, of all molecules together.
         n_test: Geometries that are only looked at in the end.
@@ -43,6 +46,7 @@ class Recipe:
     summary: str
     molecules: tuple[str, ...]
     level: Level
+    model_vibrations: bool = False
     temperature: float = 500.0
     n_train: int
     n_test: int = 100
@@ -51,6 +55,19 @@ class Recipe:
     model: ModelSettings = field(default_factory=ModelSettings)
     fit: FitSettings = field(default_factory=FitSettings)
 
+
+# fmt: off
+SMALL_MOLECULES = (
+    "H2O", "NH3", "CH4", "CO", "N2", "HCN", "C2H2", "H2CO", "H2O2", "C2H4", "CH3OH", "N2H4",
+    "H3CNH2", "C2H6", "CO2", "N2O", "H2CCO", "HCOOH", "CH3CN", "C3H4_C2v", "C3H4_C3v", "C3H4_D2d",
+    "CH2OCH2", "CH3CHO", "CH2NHCH2", "C3H6_Cs", "C3H6_D3h", "CH3CH2OH", "CH3OCH3", "C2H6NH",
+    "CH3CH2NH2", "C3H8", "NCCN", "OCHCHO", "CH3NO2", "CH3ONO", "H2CCHCN", "CH3COOH", "HCOOCH3",
+    "CH3CONH2", "2-butyne", "CH3COCH3", "bicyclobutane", "butadiene", "cyclobutene",
+    "methylenecyclopropane", "C2H6CHOH", "CH3CH2OCH3", "cyclobutane", "isobutene", "C3H9N",
+    "isobutane", "trans-butane", "C4H4O", "C4H4NH", "C5H8",
+)
+# fmt: on
+"""Closed shells of H, C, N and O in ASE's G2 set, up to five heavier atoms."""
 
 RECIPES = (
     Recipe(
@@ -72,6 +89,18 @@ RECIPES = (
         model=ModelSettings(n_channels=24),
         fit=FitSettings(steps=5000, feedback_steps=500, batch_size=5),
     ),
+    Recipe(
+        name="deqh-hcno",
+        summary="small molecules of H, C, N and O",
+        molecules=SMALL_MOLECULES,
+        level=Level(xc="b3lyp5"),
+        model_vibrations=True,
+        temperature=700.0,
+        n_train=8 * len(SMALL_MOLECULES),
+        n_test=2 * len(SMALL_MOLECULES),
+        n_forces=10,
+        fit=FitSettings(steps=8000, feedback_steps=800, batch_size=5),
+    ),
 )
 
 
@@ -89,7 +118,10 @@ def recipe(name: str) -> Recipe:
 
 def geometries(chosen: Recipe, directory: Path) -> tuple[list[Geometry], list[Geometry]]:
     """Return geometries to train on and to test with; vibrations of molecules are kept in the directory."""
-    modes = [_modes(name, chosen.level, directory) for name in chosen.molecules]
+    modes = [
+        _model_modes(name) if chosen.model_vibrations else _modes(name, chosen.level, directory)
+        for name in chosen.molecules
+    ]
     streams, _ = spawn(chosen.seed, 2)
     found = []
     for rng, n in zip(streams, (chosen.n_train, chosen.n_test), strict=True):
@@ -147,6 +179,13 @@ def relaxed_modes(request: dict[str, str]) -> dict[str, object]:
         "displacements": found.displacements,
         "constants": found.constants,
     }
+
+
+def _model_modes(name: str) -> NormalModes:
+    from ase.build import molecule
+
+    atoms = molecule(name)
+    return model_modes(np.asarray(atoms.numbers, dtype=np.int64), atoms.positions)
 
 
 def _modes(name: str, level: Level, directory: Path) -> NormalModes:
