@@ -107,7 +107,8 @@ def _coordinates(
 
 
 def _length(x: torch.Tensor) -> torch.Tensor:
-    return (x[0] - x[1]).norm()
+    length: torch.Tensor = torch.linalg.vector_norm(x[0] - x[1])
+    return length
 
 
 def _angle(x: torch.Tensor) -> torch.Tensor:
