@@ -147,11 +147,17 @@ def test_density_fitting_newton_spins_and_pickle(monkeypatch, converged):
     plain = calculation().density_fit()
     assert fitted.e_tot == pytest.approx(plain.kernel(), abs=1e-8)
 
-    second = kp.initial_guess(calculation(), "known").newton()
-    n = len(predictor.requests)
-    second.kernel()
-    assert len(predictor.requests) > n
-    assert second.e_tot == pytest.approx(converged["energy"], abs=1e-8)
+    for second in (
+        kp.initial_guess(calculation(), "known").newton(),
+        kp.initial_guess(calculation().newton(), "known"),
+    ):
+        n = len(predictor.requests)
+        steps = []
+        second.callback = lambda envs, steps=steps: steps.append("macro" if "ukf" in envs else envs)
+        second.kernel()
+        assert len(predictor.requests) > n
+        assert second.e_tot == pytest.approx(converged["energy"], abs=1e-8)
+        assert not any("fock_last" in envs for envs in steps if isinstance(envs, dict))  # no DIIS
 
     spins = kp.initial_guess(calculation(), "known").to_uks()
     spins.kernel()
@@ -177,6 +183,9 @@ def test_names(monkeypatch, converged):
     """Oracle: PySCF takes any misspelt name for minao; here it raises."""
     with pytest.raises(UnknownNameError, match="minao"):
         kp.initial_guess(calculation(), "deqh-watr")
+    for name in ("minao", None):
+        with pytest.raises(InvalidInputError, match="registered predictor"):
+            kp.initial_guess(calculation(), name)
     with pytest.raises(InvalidInputError, match="mean-field"):
         kp.initial_guess(water(), "deqh-water")
     mf = calculation()
@@ -225,8 +234,16 @@ def test_what_a_predictor_is_told():
     other = kp.guess_request(calculation(water("6-31g"))).fingerprint
     assert other["basis O"] != request.fingerprint["basis O"]
     assert kp.guess_request(dft.RKS(water(), xc="b3lyp5")).fingerprint["xc"] != other["xc"]
-    with pytest.raises(UnsupportedError, match="Cartesian"):
-        kp.guess_request(calculation(water(cart=True)))
+    ghost = gto.M(atom=GEOMETRY + "; ghost-H 0 0 2", basis="6-31g", verbose=0)
+    core = water("def2-svp", ecp={"O": "ccecp"})
+    for mf, message in (
+        (calculation(water(cart=True)), "Cartesian"),
+        (calculation(ghost), "ghost"),
+        (calculation(core), "core potentials"),
+        (calculation().x2c(), "relativistic"),
+    ):
+        with pytest.raises(UnsupportedError, match=message):
+            kp.guess_request(mf)
 
 
 def test_records_of_a_calculation():

@@ -322,7 +322,7 @@ def test_what_is_outside_the_domain():
     cases = {
         "charge 1": replace(inside, charge=1),
         "elements N": replace(inside, numbers=np.array([7, 1, 1])),
-        "trained with": replace(inside, fingerprint={**inside.fingerprint, "xc": "b3lyp"}),
+        "another functional": replace(inside, fingerprint={**inside.fingerprint, "xc": "b3lyp"}),
         "another unit": replace(inside, positions=inside.positions * 0.1),
         "H-O is": replace(inside, positions=inside.positions * 1.1),
         "HO was not": request([8, 1], inside.positions[:2]),

@@ -230,7 +230,7 @@ class PySCFCalculator(Calculator):
         mean_field.grids.level = p["grid_level"]
         mean_field.conv_tol = p["conv_tol"]
         mean_field.max_cycle = p["max_cycle"]
-        _close_checkpoint_file(mean_field)
+        close_checkpoint_file(mean_field)
         for option, value in p["scf_options"].items():
             setattr(mean_field, option, value)
         mean_field = attach(mean_field)
@@ -268,7 +268,7 @@ class PySCFCalculator(Calculator):
         return -gradient * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 
 
-def _close_checkpoint_file(mean_field: Any) -> None:
+def close_checkpoint_file(mean_field: Any) -> None:
     """Close the temporary file that PySCF opens for every object, one per geometry."""
     opened = getattr(mean_field, "_chkfile", None)
     if opened is not None:

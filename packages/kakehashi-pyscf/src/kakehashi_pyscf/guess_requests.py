@@ -29,7 +29,8 @@ def guess_request(mf: Any) -> GuessRequest:
         mf: RKS object.
 
     Raises:
-        UnsupportedError: If orbitals are Cartesian, or the object is periodic.
+        UnsupportedError: If orbitals are Cartesian, the object is periodic, or there are ghost atoms, core
+            potentials or relativistic terms.
 
     Source:
         S. Lehtola, L. Visscher, E. Engel, J. Chem. Phys. 152, 144105 (2020), for the potentials.
@@ -41,6 +42,12 @@ def guess_request(mf: Any) -> GuessRequest:
         raise UnsupportedError(
             "Cartesian orbitals are not supported; build the molecule with cart=False"
         )
+    if any(mol.atom_charge(i) == 0 for i in range(mol.natm)):
+        raise UnsupportedError("ghost atoms are not supported")
+    if mol.has_ecp():
+        raise UnsupportedError("effective core potentials are not supported; use all electrons")
+    if getattr(mf, "with_x2c", None) is not None:
+        raise UnsupportedError("relativistic Hamiltonians (x2c) are not supported")
     core = np.asarray(mf.get_hcore(), dtype=np.float64)
     return GuessRequest(
         numbers=np.array([gto.charge(mol.atom_symbol(i)) for i in range(mol.natm)], dtype=np.int64),

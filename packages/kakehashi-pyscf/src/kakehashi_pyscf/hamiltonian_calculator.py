@@ -25,6 +25,7 @@ from kakehashi_pyscf._units import (
     HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM,
 )
 from kakehashi_pyscf.attachment import attach
+from kakehashi_pyscf.calculator import close_checkpoint_file
 from kakehashi_pyscf.guess_requests import guess_request
 from kakehashi_pyscf.initial_guesses import (
     estimated_energy_error,
@@ -84,7 +85,8 @@ class HamiltonianCalculator(Calculator):
         corrected: ``n_corrections`` + 1 Fock matrices; the energy is variational, above that of the SCF.
         oneshot: One Fock matrix, of the predicted density. Energy and forces do not belong to each other
             exactly: not for dynamics that should conserve energy.
-        predict: None. Orbital energies, gap, dipole and charges; no energy.
+        predict: None. Orbital energies, gap, dipole and charges; no energy. With ``fallback="scf"`` a full
+            SCF answers for molecules outside the domain.
 
     Properties besides those of ASE:
         orbital_energies: (n_orbitals,), eV.
@@ -130,8 +132,8 @@ class HamiltonianCalculator(Calculator):
             checkpoint: File with other weights for it, such as fine-tuned ones.
             mode: See the class.
             fallback: What to do where the molecule is outside the domain, or the estimated error of the
-                energy is above the tolerance: a full SCF, an error, or a warning. Without effect in mode
-                "scf".
+                energy is above the tolerance: a full SCF, an error, or a warning (an error, too, where
+                nothing can be predicted: charge, spin, elements). Without effect in mode "scf".
             tolerance: Of the energy, eV; not in mode "scf".
             n_corrections: Of mode "corrected": how often the density is made anew from its own Fock matrix.
             grid_level: Size of the integration grid, 0 to 9.
@@ -244,7 +246,9 @@ class HamiltonianCalculator(Calculator):
             verbose=0,
             max_memory=None,
         )
-        mf = attach((dft.UKS if spin else dft.RKS)(mol, xc=self._xc))
+        mf = (dft.UKS if spin else dft.RKS)(mol, xc=self._xc)
+        close_checkpoint_file(mf)
+        mf = attach(mf)
         mf.grids.level, mf.conv_tol = self.parameters["grid_level"], self.parameters["conv_tol"]
         return mf
 

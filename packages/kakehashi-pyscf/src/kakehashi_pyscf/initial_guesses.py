@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from kakehashi_core.errors import (
     DomainWarning,
     InvalidInputError,
     UnsupportedError,
+    refuse_unknown_options,
     unknown_name,
 )
 from kakehashi_core.results import ConvergenceReport
@@ -144,8 +146,6 @@ class GuessMixin:
             dm0 = super().get_init_guess(self.mol, CONVENTIONAL)  # type: ignore[attr-defined, misc]
             return super().scf(dm0, **kwargs)  # type: ignore[misc]
 
-    kernel = scf
-
     def _refused(
         self, name: str, reason: str, report: ConvergenceReport | None, kwargs: dict[str, Any]
     ) -> Any:
@@ -153,7 +153,7 @@ class GuessMixin:
             name=name, decision="refused", reason=reason, report=report
         )
         warnings.warn(
-            f"{name} is not used as initial guess: {reason}. The calculation starts from {CONVENTIONAL}.",
+            f"{name} is not used as initial guess ({reason}); the calculation starts from {CONVENTIONAL}",
             DomainWarning,
             stacklevel=4,
         )
@@ -192,6 +192,10 @@ def initial_guess(mf: Any, name: str, **options: Any) -> Any:
     if not isinstance(mf, hf.SCF):
         raise InvalidInputError(
             f"initial_guess() needs a mean-field object of PySCF, got {type(mf).__name__}"
+        )
+    if not isinstance(name, str) or name.lower() in KNOWN:
+        raise InvalidInputError(
+            f"{name!r} is no registered predictor; guesses of PySCF itself are set with mf.init_guess"
         )
     listed = tuple(sorted(options.items()))
     _predictor(name, listed)
@@ -278,6 +282,8 @@ def load_predictor(name: str, **options: Any) -> InitialGuess:
         UnknownNameError: If nothing is registered under the name.
         PluginLoadError: If the plugin behind the name cannot be used.
     """
+    known = inspect.signature(registry.load_factory("init_guess", name)).parameters
+    refuse_unknown_options(f"predictor {name!r}", options, known)
     found: InitialGuess = registry.load("init_guess", name, **options)
     return found
 

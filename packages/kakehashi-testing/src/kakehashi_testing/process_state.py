@@ -180,6 +180,7 @@ def _preload(kind: str) -> None:
     names = ["torch", "torch.func", "torch.nn"]
     if kind in ("calculators", "init_guess"):
         names += ["ase.build", "ase.calculators.calculator", "pyscf.dft", "pyscf.grad"]
+        names += ["e3nn.o3", "torch_geometric.utils"]
     if kind == "samplers":
         names += ["scipy.sparse.linalg", "quspin.operators", "quspin.basis"]
     for name in names:

@@ -19,17 +19,19 @@ from kakehashi_core.checkpoints import (
     read_packaged_manifest,
     save_checkpoint,
 )
-from kakehashi_core.errors import CheckpointError
+from kakehashi_core.errors import CheckpointError, InvalidInputError
 from kakehashi_core.model_card import ModelCard
 from kakehashi_deqh.block_batches import BlockBatch, Blocks, Molecule, StateRows
 from kakehashi_deqh.equilibrium import DeepEquilibrium
 from kakehashi_deqh.fixed_points import FixedPoint, SolverSettings
 from kakehashi_deqh.hamiltonian_network import HamiltonianNetwork
 from kakehashi_deqh.orbital_layout import ShellCounts
+from kakehashi_deqh.paper_network import PaperNetwork
 from kakehashi_deqh.training_domain import TrainingDomain
 
 FloatArray = npt.NDArray[np.float64]
 FORM = "block-deq"
+VARIANTS = ("deq", "paper")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,9 @@ class ModelSettings:
     """Shape of a model, and how its fixed point is found.
 
     Attributes:
-        start: Name of the start Hamiltonian, see ``kakehashi_core.contracts.GuessRequest``.
+        variant: "deq", or "paper" for the inputs of the published network.
+        start: Name of the start Hamiltonian, see ``kakehashi_core.contracts.GuessRequest``; "none" begins at
+            zero.
         n_channels: Channels of every kind of feature.
         n_layers: Layers before the present Hamiltonian comes in.
         feedback: Whether it comes in: False gives a plain network.
@@ -46,6 +50,7 @@ class ModelSettings:
         max_evaluations: Of the network, for one molecule.
     """
 
+    variant: str = "deq"
     start: str = "sap"
     n_channels: int = 24
     n_layers: int = 2
@@ -53,6 +58,13 @@ class ModelSettings:
     method: str = "anderson"
     tolerance: float = 1e-7
     max_evaluations: int = 30
+
+    def __post_init__(self) -> None:
+        """Check what is not a number."""
+        if self.variant not in VARIANTS:
+            raise InvalidInputError(
+                f"variant is {self.variant!r}; {' or '.join(map(repr, VARIANTS))} is needed"
+            )
 
     @property
     def solver(self) -> SolverSettings:
@@ -94,6 +106,7 @@ class HamiltonianModel:
         domain: What it was trained on.
         card: Where the weights come from.
         sha256: Of the weights.
+        seed: Of the weights, until others are loaded.
     """
 
     def __init__(
@@ -104,18 +117,22 @@ class HamiltonianModel:
         domain: TrainingDomain | None = None,
         card: ModelCard | None = None,
         sha256: str = "",
+        seed: int | None = None,
     ) -> None:
         self.settings = settings
         self.counts = {int(z): tuple(c) for z, c in counts.items()}
         self.domain = domain or TrainingDomain()
         self.card = card or ModelCard(name="deqh", version="", summary="")
         self.sha256 = sha256
-        self.network = HamiltonianNetwork(
-            self.counts,
-            n_channels=settings.n_channels,
-            n_layers=settings.n_layers,
-            feedback=settings.feedback,
-        )
+        shape = {"n_channels": settings.n_channels, "n_layers": settings.n_layers}
+        with torch.random.fork_rng(devices=[]):
+            if seed is not None:
+                torch.default_generator.manual_seed(seed)
+            self.network = (
+                PaperNetwork(self.counts, **shape)
+                if settings.variant == "paper"
+                else HamiltonianNetwork(self.counts, **shape, feedback=settings.feedback)
+            )
         self.equilibrium = DeepEquilibrium(forward=settings.solver)
 
     def solve(

@@ -311,15 +311,21 @@ class BlockEmbeddings(torch.nn.Module):
         graph: PairGraph,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return features of atoms and of pairs."""
-        found = {
-            t: _as_components(self.linears[key(t)](torch.cat(b, dim=1)), self.n_channels)
-            for t, b in blocks.items()
-        }
+        nodes = self.of_atoms(blocks, batch)
+        pairs = [self._features(t, blocks[t]) for t in graph.slices]
+        return nodes, torch.cat(pairs, dim=1) if pairs else nodes[:, :0]
+
+    def of_atoms(
+        self, blocks: Mapping[BlockType, tuple[torch.Tensor, ...]], batch: BlockBatch
+    ) -> torch.Tensor:
+        """Return features of atoms from blocks of atoms with themselves."""
         own = [t for t in batch.types if t[2]]
         order = torch.cat([batch.rows[t] for t in own]).argsort()
-        nodes = torch.cat([found[t] for t in own], dim=1)[:, order]
-        pairs = [found[t] for t in graph.slices]
-        return nodes, torch.cat(pairs, dim=1) if pairs else nodes[:, :0]
+        return torch.cat([self._features(t, blocks[t]) for t in own], dim=1)[:, order]
+
+    def _features(self, kind: BlockType, numbers: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        found = self.linears[key(kind)](torch.cat(numbers, dim=1))
+        return _as_components(found, self.n_channels)
 
 
 class BlockHeads(torch.nn.Module):

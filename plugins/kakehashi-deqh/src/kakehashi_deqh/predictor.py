@@ -55,7 +55,10 @@ class HamiltonianPredictor:
         """
         refusals = self.model.domain.refusals(request)
         if refusals:
-            raise UnsupportedError(f"{self.model.card.name} cannot predict: {'; '.join(refusals)}")
+            domain = self.model.card.domain
+            raise UnsupportedError(
+                f"nothing can be predicted: {'; '.join(refusals)}; trained with {domain.xc}/{domain.basis}"
+            )
         molecule = molecule_of(request, self.model.settings.start)
         (found,) = self.model.predict([molecule], dtype=torch.float64, device=self._device)
         hamiltonian = molecule.layout.given_back(found.hamiltonian)
@@ -77,20 +80,22 @@ def molecule_of(
 
     Args:
         request: From the host.
-        start: Name of the start Hamiltonian.
+        start: Name of the start Hamiltonian, or "none" for zero.
         others: Further matrices by name, in the order of the host.
 
     Raises:
         UnsupportedError: If the host did not give this start Hamiltonian.
     """
-    if start not in request.start_hamiltonians:
+    if start != "none" and start not in request.start_hamiltonians:
         raise UnsupportedError(
             f"the model starts from {start!r}; the host gave {', '.join(request.start_hamiltonians)}"
         )
     layout = OrbitalLayout.of(request.shells, len(request.numbers))
     matrices = {
         "overlap": request.overlap,
-        "start": request.start_hamiltonians[start],
+        "start": np.zeros_like(request.overlap)
+        if start == "none"
+        else request.start_hamiltonians[start],
         **(others or {}),
     }
     return Molecule(

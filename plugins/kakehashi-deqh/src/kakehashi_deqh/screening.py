@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kakehashi_core import registry
 from kakehashi_core.ensembles import run_ensemble
 from kakehashi_core.errors import DomainWarning, InvalidInputError
 
@@ -34,7 +35,8 @@ class Screened:
         source: "ml", without a Fock matrix; "ml+1", with one; or "scf".
         in_domain: Whether the model knows such molecules.
         n_builds: Fock matrices that were built for it.
-        predicted: Value of the model; differs from ``value`` where an SCF confirmed.
+        predicted: Value of the model; differs from ``value`` where an SCF confirmed, NaN where nothing can be
+            predicted.
         results: Properties in the units of ASE: "gap", "dipole", "charges", "orbital_energies", and "energy"
             with at least one Fock matrix.
         doubts: Why the prediction is doubtful; empty if it is not.
@@ -68,8 +70,8 @@ def screen(
         model: Registry name of a predictor, such as "deqh-water".
         rank_by: "gap", "energy" in mode "oneshot", or a function of the results of a structure. Structures
             without a value come last.
-        confirm: "top:10", the first ten and whatever is doubtful among them; "unreliable", what the model
-            does not know; "all"; or "none".
+        confirm: "top:10", the first ten; "unreliable", what the model does not know; "all"; or "none". Where
+            nothing can be predicted an SCF answers in any case.
         mode: "predict" without a Fock matrix, or "oneshot" with one, which also says how far off it is.
         largest_first: Rank from the largest value down.
         directory: Where results are kept, so that a killed run goes on; None keeps them in memory.
@@ -82,6 +84,7 @@ def screen(
     Raises:
         InvalidInputError: If an argument makes no sense.
     """
+    registry.find("init_guess", model)
     n_top = _checked(structures, confirm, mode, rank_by)
     score: Score = rank_by if callable(rank_by) else lambda results: _scalar(results, rank_by)
     tasks = [{**_plain(atoms), "model": model, "mode": mode} for atoms in structures]
@@ -162,7 +165,7 @@ def _screened(
         source="scf" if from_scf else "ml+1" if builds else "ml",
         in_domain=bool(found["in_domain"]),
         n_builds=builds + (before.n_builds if before else 0),
-        predicted=value if before is None else before.predicted,
+        predicted=(float("nan") if from_scf else value) if before is None else before.predicted,
         results=results,
         doubts=tuple(found["doubts"]) if before is None else before.doubts,
     )
@@ -177,6 +180,11 @@ def _checked(structures: Sequence[Any], confirm: str, mode: str, rank_by: str | 
     """Return how many are to be confirmed in front, after checks."""
     if not len(structures):
         raise InvalidInputError("there are no structures")
+    for k, atoms in enumerate(structures):
+        if atoms.pbc.any():
+            raise InvalidInputError(
+                f"structure {k} is periodic; molecules are needed, atoms.pbc = False"
+            )
     if mode not in {"predict", "oneshot"}:
         raise InvalidInputError(f"mode is {mode!r}; 'predict' or 'oneshot' is needed")
     known = ("gap",) if mode == "predict" else ("gap", "energy")

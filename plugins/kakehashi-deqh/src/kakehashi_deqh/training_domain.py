@@ -103,9 +103,8 @@ class TrainingDomain:
             if key == "grid" or key not in request.fingerprint:
                 continue
             if request.fingerprint[key] != value:
-                remarks.append(
-                    f"{key} is {request.fingerprint[key]!r}, the model was trained with {value!r}"
-                )
+                what = "functional" if key == "xc" else key.replace("basis ", "basis set for ")
+                remarks.append(f"another {what} than in training")
         if len(request.numbers) > 1:
             distances = cdist(request.positions, request.positions)
             shortest = float(distances[~np.eye(len(distances), dtype=bool)].min())

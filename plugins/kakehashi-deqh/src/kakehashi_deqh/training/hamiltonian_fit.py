@@ -40,6 +40,7 @@ class FitSettings:
         feedback_rate: Largest one of the steps with feedback.
         clip_norm: Largest norm of the gradient.
         tolerance: Of the fixed point while it is trained, hartree.
+        gradient: See ``DeepEquilibrium``.
         gradient_tolerance: Of its gradient, relative.
         iterates: Weight of the errors of what is made of Hamiltonians on the way.
         weights: Of the parts of the loss.
@@ -53,6 +54,7 @@ class FitSettings:
     feedback_rate: float = 1e-3
     clip_norm: float = 5.0
     tolerance: float = 1e-6
+    gradient: str = "ift"
     gradient_tolerance: float = 1e-3
     iterates: float = 0.3
     weights: LossWeights = field(default_factory=LossWeights)
@@ -137,13 +139,13 @@ def fit(
         "seed": seed,
         "data": dict(identity),
     }
-    stages = [("base", settings.steps, settings.learning_rate)]
+    stages = [("base", settings.steps, settings.learning_rate)] if settings.steps else []
     if model.settings.feedback and settings.feedback_steps:
         stages.append(("feedback", settings.feedback_steps, settings.feedback_rate))
     streams, _ = spawn(seed, 4)
     for k, (stage, steps, rate) in enumerate(stages):
         order, draws = streams[2 * k : 2 * k + 2]
-        if stage == "feedback" and not keep_scales:
+        if stage == "feedback" and settings.steps and not keep_scales:
             # What was learned without feedback is where this stage begins.
             model.network.silence_feedback()
         optimizer = torch.optim.AdamW(
@@ -176,9 +178,7 @@ def fit(
 def new_model(settings: ModelSettings, data: TrainingSet, seed: int) -> HamiltonianModel:
     """Return a model with random weights."""
     (first,), _ = spawn(seed, 1)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(torch_generator(first).initial_seed())
-        return HamiltonianModel(settings, data.counts)
+    return HamiltonianModel(settings, data.counts, seed=torch_generator(first).initial_seed())
 
 
 def set_scales(model: HamiltonianModel, data: TrainingSet) -> None:
@@ -229,6 +229,7 @@ class _FeedbackLoss(_BaseLoss):
         super().__init__(model, data, settings)
         self.rng = rng
         self.equilibrium = DeepEquilibrium(
+            gradient=settings.gradient,
             forward=replace(model.settings.solver, tolerance=settings.tolerance),
             backward=SolverSettings(tolerance=settings.gradient_tolerance, max_evaluations=20),
         )
