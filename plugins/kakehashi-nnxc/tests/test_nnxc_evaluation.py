@@ -381,6 +381,39 @@ def test_the_command_writes_table_summary_and_plot(tmp_path, capsys):
         bench_xc(**options, unseen=True)
 
 
+def test_recorded_functionals_join_a_comparison_without_being_computed(
+    monkeypatch, tmp_path, capsys
+):
+    """Oracle: the summary of one run with both functionals."""
+    options: dict[str, Any] = {
+        "set": "ae147",
+        "basis": "sto-3g",
+        "grid_level": 0,
+        "subset": ("LiH", "H2"),
+    }
+    first, both, joined = (tmp_path / f"{name}.json" for name in ("first", "both", "joined"))
+    bench_xc(**options, xc=("pbe",), output=tmp_path / "a", json=first)
+    bench_xc(**options, xc=("pbe", "nn-mgga"), output=tmp_path / "a", json=both)
+    asked = {"xc": ("pbe", "nn-mgga"), "recorded": (first,)}
+    bench_xc(**options, **asked, output=tmp_path / "b", json=joined)
+    assert not (tmp_path / "b" / "pbe").exists()
+    found, wanted = (json.loads(path.read_text("utf-8"))["functionals"] for path in (joined, both))
+    times = ("seconds", "species")
+    assert [{k: f[k] for k in f if k not in times} for f in found] == [
+        {k: f[k] for k in f if k not in times} for f in wanted
+    ]
+    capsys.readouterr()
+    bench_xc(**options, recorded=(joined,), output=tmp_path / "c")
+    assert "nn-mgga" in capsys.readouterr().out
+    assert {p.name for p in (tmp_path / "c").iterdir()} == {"ae147-2.json", "ae147-2.png"}
+    with pytest.raises(InvalidInputError, match="was recorded with grid_level 0 instead of 1"):
+        bench_xc(**{**options, "grid_level": 1}, recorded=(first,), output=tmp_path / "d")
+    with pytest.raises(InvalidInputError, match="is a record of ae147, not of ip13"):
+        bench_xc(**{**options, "set": "ip13", "subset": ()}, recorded=(first,), output=tmp_path)
+    with pytest.raises(InvalidInputError, match="is not a summary of kakehashi bench xc"):
+        bench_xc(**options, recorded=(RECORDED,), output=tmp_path)
+
+
 def test_wrong_options_are_refused_before_anything_runs(monkeypatch, tmp_path):
     with pytest.raises(UnknownNameError, match="Did you mean 'bh76'"):
         bench_xc(set="bh67", output=tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.gaussian_kernels import GaussianKernel
 from kakehashi_pyscf.convolved_density import convolved_density
+from kakehashi_pyscf.density_pass import density_evaluator
 from kakehashi_pyscf.density_variables import density_variables
 from kakehashi_pyscf.derivatives import xc_derivatives
 from kakehashi_pyscf.functional_library import FunctionalLibrary, convolution_of
@@ -68,6 +69,7 @@ def fixed_density(
         InvalidInputError: If ``mf`` is not converged, or ``rotation`` is not orthogonal.
     """
     from pyscf import dft
+    from pyscf.dft import numint
 
     if not mf.converged:
         raise InvalidInputError("the calculation is not converged; run converge(mf) first")
@@ -80,36 +82,26 @@ def fixed_density(
         grids = dft.Grids(mf.mol)
         grids.level = level
         grids.build()
-    numint = mf._numint
+    integrator = mf._numint
     unrestricted = np.ndim(dm) == 3
     spin: Literal[0, 1] = 1 if unrestricted else 0
-    rows: list[npt.NDArray[np.float64]] = []
-    for ao, mask, _weight, _coords in numint.block_loop(mf.mol, grids, mf.mol.nao, deriv=1):
-        rho: Any
-        if unrestricted:
-            rho = np.stack(
-                [
-                    numint.eval_rho(mf.mol, ao, channel, mask, xctype="MGGA", with_lapl=False)
-                    for channel in dm
-                ]
-            )
-        else:
-            rho = numint.eval_rho(mf.mol, ao, dm, mask, xctype="MGGA", with_lapl=False)
-        rows.append(rho)
-    rho = np.concatenate(rows, axis=-1)
+    channels = numint._format_uks_dm(dm) if unrestricted else [dm]
+    density_of = density_evaluator(integrator, mf.mol, grids, channels, 1)
+    blocks = integrator.block_loop(mf.mol, grids, mf.mol.nao, deriv=1)
+    rho = np.concatenate([density_of(ao, mask) for ao, mask, _weight, _coords in blocks], axis=-1)
     density = rho[0] if not unrestricted else rho[0, 0] + rho[1, 0]
     variables = density_variables(rho, "MGGA", spin)
-    library = numint.libxc
+    library = integrator.libxc
     functional = library.find(mf.xc) if isinstance(library, FunctionalLibrary) else None
     if functional is not None and functional.family == "NONLOCAL":
         own_kernel = convolution_of(functional, mf.xc)
-        convolved = numint.convolved_density(mf.mol, grids, mf.xc, dm)
+        convolved = integrator.convolved_density(mf.mol, grids, mf.xc, dm)
         with_own = np.concatenate([variables, convolved[None]])
         exc = xc_derivatives(functional, with_own, spin, 0)[0]
         if kernel is None or kernel == own_kernel:
             variables, kernel = with_own, None
     else:
-        exc = numint.eval_xc1(mf.xc, _for_family(rho, numint._xc_type(mf.xc)), spin, 0)[0]
+        exc = integrator.eval_xc1(mf.xc, _for_family(rho, integrator._xc_type(mf.xc)), spin, 0)[0]
     if kernel is not None:
         convolved = convolved_density(mf.mol, dm, kernel, grids.coords)
         variables = np.concatenate([variables, convolved[None]])

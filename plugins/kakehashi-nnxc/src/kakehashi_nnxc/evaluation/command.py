@@ -20,7 +20,15 @@ from kakehashi_nnxc.evaluation.evaluated_functionals import (
     evaluated_functional,
     published_functional,
 )
-from kakehashi_nnxc.evaluation.report import error_table, record, remarks, remarks_beside, save_plot
+from kakehashi_nnxc.evaluation.recorded_runs import recorded_runs
+from kakehashi_nnxc.evaluation.report import (
+    error_table,
+    installed_versions,
+    record,
+    remarks,
+    remarks_beside,
+    save_plot,
+)
 from kakehashi_nnxc.evaluation.set_evaluation import evaluate, relative_cost
 from kakehashi_nnxc.evaluation.species_calculations import Settings
 from kakehashi_nnxc.molecular_calculations import AUXILIARY_BASIS, BASIS, GRID_LEVEL
@@ -49,6 +57,7 @@ def bench_xc(
     unseen: bool = False,
     retry: bool = False,
     workers: int = 1,
+    recorded: Sequence[Path] = (),
     output: Path = Path("bench-xc"),
     json: Path | None = None,
 ) -> int:
@@ -59,7 +68,7 @@ def bench_xc(
     Args:
         set: ae147, ae148, bh76, ip13, s22 or another set of kakehashi_nnxc.reaction_sets.
         xc: Functional by registry or libxc name, or a checkpoint FILE.safetensors; repeat the option for
-            several. By default pbe, r2scan, m06l and b3lyp.
+            several. By default pbe, r2scan, m06l and b3lyp, or those of --recorded.
         published: Published weight file, or the folder with NNmGGA, to add to the comparison; may be
             repeated.
         beside: Functional, named as for --xc, to evaluate at the self-consistent densities of the others,
@@ -73,6 +82,8 @@ def bench_xc(
         unseen: Refuse to run if a functional was trained on a molecule of the set.
         retry: Try once more, from another start density, where the SCF did not converge.
         workers: Processes, with one thread each.
+        recorded: Summary of an earlier run, whose functionals join the comparison without being computed
+            again; same set, settings and versions of PySCF and libxc. May be repeated.
         output: Folder for the results: one file per species and functional, summary and plot.
         json: File for a copy of the summary.
 
@@ -84,7 +95,7 @@ def bench_xc(
     reactions = chosen_reactions(whole, subset, limit)
     functionals = _unique(
         [
-            *(evaluated_functional(n) for n in xc or COMPARISON),
+            *(evaluated_functional(n) for n in xc or (() if recorded else COMPARISON)),
             *(published_functional(p) for p in published),
         ]
     )
@@ -94,6 +105,15 @@ def bench_xc(
     settings = Settings(
         basis=basis, auxiliary_basis=auxiliary_basis, grid_level=grid_level, stability=stability
     )
+    known = {
+        (run.functional.name, run.functional.description.get("sha256", "")): run
+        for path in recorded
+        for run in recorded_runs(path, reactions, settings, installed_versions())
+    }
+    functionals = [f for f in functionals if (f.name, f.description.get("sha256", "")) not in known]
+    # New weights under a recorded name replace what was recorded.
+    new = {f.name for f in functionals}
+    kept = [run for run in known.values() if run.functional.name not in new]
     with _interruptible(), process_pool(workers) as executor:
         runs = evaluate(
             reactions,
@@ -104,6 +124,7 @@ def bench_xc(
             retry=retry,
             beside=others,
         )
+    runs = [*kept, *runs]
     statistics = summarize(reactions, runs)
     console = Console()
     if not console.is_terminal:
@@ -115,6 +136,7 @@ def bench_xc(
     # A quick look at a part must not replace the summary of the whole.
     part = len(reactions.reactions) < len(whole.reactions)
     stem = f"{whole.name}-{len(reactions.reactions)}" if part else whole.name
+    output.mkdir(parents=True, exist_ok=True)
     for path in (output / f"{stem}.json", json):
         if path is not None:
             write_json(path, summary)

@@ -230,6 +230,8 @@ def _functional_record(run: FunctionalRun, statistics: ErrorStatistics) -> dict[
                 "stable": result.stable,
                 "n_ao": result.n_ao,
                 "seconds": round(result.seconds, 2),
+                **({"warnings": list(result.warnings)} if result.warnings else {}),
+                **({"beside": dict(result.beside)} if result.beside else {}),
             }
             for name, result in run.results.items()
         },

@@ -16,13 +16,17 @@ if TYPE_CHECKING:
     from kakehashi_pyscf.fixed_densities import FixedDensity
 
 BASE_FUNCTIONAL = "r2scan"
-CONVERGENCE = 1e-8
-VERSION = "3"
+CONVERGENCE = 1e-7
+VERSION = "4"
 """Changes when a stored density holds something else."""
 
 POINT_GRID_LEVEL = 3
 """Level of the stored points. Levels 1 and 5 differ by up to 0.2 kcal/mol in what the networks of kh-mgga add
 to an atom, and by 0.6 with the near-region channel; levels 3 and 5 by 0.002."""
+
+SCF_GRID_LEVEL = 1
+"""Level on which the densities converge. The energy on the stored points is second order in what this changes:
+it moves by 0.002 kcal/mol, and the calculation takes a third of the time."""
 
 
 def compute_density(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,22 +38,21 @@ def compute_density(request: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         "variables" (n_var, n_points), "weights" (n_points,), "spin", "xc_energy" of the functional on these
-        points, "near" (n_points,) the density convolved with ``KERNEL``, "total_energy" and "rest_energy"
-        (without exchange-correlation) of the calculation, "cycles" and "method" of the SCF, atomic units.
+        points, "near" (n_points,) the density convolved with ``KERNEL``, "rest_energy" without
+        exchange-correlation, "total_energy" their sum, "cycles" and "method" of the SCF, atomic units.
     """
     import kakehashi_pyscf as kp
 
     functional = request["functional"]
     if not isinstance(functional, str):
         functional = load_functional(functional["weights"])
-    mf = kohn_sham(from_json(request["molecule"]), functional, basis=request["basis"])
-    mf.conv_tol = CONVERGENCE
+    mf = _on_coarse_grid(request, functional)
     report = kp.converge(mf)
     density = kp.fixed_density(mf, grid_level=POINT_GRID_LEVEL, kernel=KERNEL)
     return {
         **_split(density),
         "xc_energy": density.xc_energy,
-        "total_energy": float(mf.e_tot),
+        "total_energy": density.energy_rest + density.xc_energy,
         "rest_energy": density.energy_rest,
         "cycles": report.n_iterations,
         "method": report.method,
@@ -70,8 +73,7 @@ def compute_on_grids(request: Mapping[str, Any]) -> dict[str, Any]:
 
     import kakehashi_pyscf as kp
 
-    mf = kohn_sham(from_json(request["molecule"]), BASE_FUNCTIONAL, basis=request["basis"])
-    mf.conv_tol = CONVERGENCE
+    mf = _on_coarse_grid(request, BASE_FUNCTIONAL)
     kp.converge(mf)
     found: dict[str, Any] = {}
     for number, (level, seed) in enumerate(request["grids"]):
@@ -79,6 +81,17 @@ def compute_on_grids(request: Mapping[str, Any]) -> dict[str, Any]:
         density = kp.fixed_density(mf, grid_level=level, rotation=rotation, kernel=KERNEL)
         found[str(number)] = {**_split(density), "total_energy": 0.0, "xc_energy": 0.0}
     return found
+
+
+def _on_coarse_grid(request: Mapping[str, Any], functional: Any) -> Any:
+    mf = kohn_sham(
+        from_json(request["molecule"]),
+        functional,
+        basis=request["basis"],
+        grid_level=SCF_GRID_LEVEL,
+    )
+    mf.conv_tol = CONVERGENCE
+    return mf
 
 
 def _split(density: FixedDensity) -> dict[str, Any]:
