@@ -25,8 +25,8 @@ POINT_GRID_LEVEL = 3
 to an atom, and by 0.6 with the near-region channel; levels 3 and 5 by 0.002."""
 
 SCF_GRID_LEVEL = 1
-"""Level on which the densities converge. The energy on the stored points is second order in what this changes:
-it moves by 0.002 kcal/mol, and the calculation takes a third of the time."""
+"""Level on which the densities converge. The energy on the stored points is second order in what this
+changes: it moves by 0.002 kcal/mol, and the calculation takes a third of the time."""
 
 
 def compute_density(request: Mapping[str, Any]) -> dict[str, Any]:
