@@ -82,8 +82,8 @@ def bench_xc(
         unseen: Refuse to run if a functional was trained on a molecule of the set.
         retry: Try once more, from another start density, where the SCF did not converge.
         workers: Processes, with one thread each.
-        recorded: Summary of an earlier run, whose functionals join the comparison without being computed
-            again; same set, settings and versions of PySCF and libxc. May be repeated.
+        recorded: Summary of an earlier run: its functionals join the comparison, and what it holds is not
+            computed again; same set, settings and versions of PySCF and libxc. May be repeated.
         output: Folder for the results: one file per species and functional, summary and plot.
         json: File for a copy of the summary.
 
@@ -105,15 +105,12 @@ def bench_xc(
     settings = Settings(
         basis=basis, auxiliary_basis=auxiliary_basis, grid_level=grid_level, stability=stability
     )
-    known = {
-        (run.functional.name, run.functional.description.get("sha256", "")): run
+    found = [
+        run
         for path in recorded
         for run in recorded_runs(path, reactions, settings, installed_versions())
-    }
-    functionals = [f for f in functionals if (f.name, f.description.get("sha256", "")) not in known]
-    # New weights under a recorded name replace what was recorded.
-    new = {f.name for f in functionals}
-    kept = [run for run in known.values() if run.functional.name not in new]
+    ]
+    asked = {f.name for f in functionals}
     with _interruptible(), process_pool(workers) as executor:
         runs = evaluate(
             reactions,
@@ -123,8 +120,9 @@ def bench_xc(
             executor=executor,
             retry=retry,
             beside=others,
+            known=found,
         )
-    runs = [*kept, *runs]
+    runs = [*(run for run in found if run.functional.name not in asked), *runs]
     statistics = summarize(reactions, runs)
     console = Console()
     if not console.is_terminal:

@@ -63,6 +63,7 @@ def evaluate(
     executor: Executor | None = None,
     retry: bool = False,
     beside: Sequence[EvaluatedFunctional] = (),
+    known: Sequence[FunctionalRun] = (),
 ) -> list[FunctionalRun]:
     """Run what is missing, and return everything.
 
@@ -78,6 +79,7 @@ def evaluate(
         retry: Try species once more whose SCF did not converge, from another start density.
         beside: Functionals to evaluate at every converged density in addition, without an SCF of their own.
             The energy is stationary, so the difference to self-consistency is small if they are close.
+        known: Results that are taken as they are, for functionals of the same name and weights.
 
     Raises:
         InvalidInputError: If the basis lacks an element of the set.
@@ -87,9 +89,33 @@ def evaluate(
     _check_basis_sets(reactions, settings)
     molecules = sorted(reactions.molecules.values(), key=relative_cost)
     return [
-        _run(functional, molecules, settings, Path(directory), executor, retry, beside)
+        _run(
+            functional,
+            molecules,
+            settings,
+            Path(directory),
+            executor,
+            retry,
+            beside,
+            _known_results(functional, known, [other.name for other in beside]),
+        )
         for functional in functionals
     ]
+
+
+def _known_results(
+    functional: EvaluatedFunctional, known: Sequence[FunctionalRun], beside: Sequence[str]
+) -> dict[str, SpeciesResult]:
+    def identity(one: EvaluatedFunctional) -> tuple[str, object]:
+        return one.name, one.description.get("sha256", "")
+
+    return {
+        name: result
+        for run in known
+        if identity(run.functional) == identity(functional)
+        for name, result in run.results.items()
+        if set(beside) <= set(result.beside) or not result.converged
+    }
 
 
 def relative_cost(molecule: Molecule) -> float:
@@ -106,6 +132,7 @@ def _run(
     executor: Executor | None,
     retry: bool,
     beside: Sequence[EvaluatedFunctional],
+    known: Mapping[str, SpeciesResult],
 ) -> FunctionalRun:
     folder = directory / functional.name.replace(":", "-")
 
@@ -129,14 +156,18 @@ def _run(
             on_error="return",
         )
 
-    results: dict[str, SpeciesResult] = {}
+    results: dict[str, SpeciesResult] = {
+        m.name: known[m.name] for m in molecules if m.name in known
+    }
     failures: dict[str, str] = {}
-    for molecule, outcome in zip(molecules, attempt(molecules, 0, executor), strict=True):
+    wanted = [m for m in molecules if m.name not in known]
+    outcomes = attempt(wanted, 0, executor) if wanted else []
+    for molecule, outcome in zip(wanted, outcomes, strict=True):
         if isinstance(outcome, TaskFailure):
             failures[molecule.name] = outcome.error
         else:
             results[molecule.name] = SpeciesResult(**outcome)
-    _retry(results, molecules, attempt, executor, allowed=retry)
+    _retry(results, wanted, attempt, executor, allowed=retry)
     return FunctionalRun(functional=functional, results=results, failures=failures)
 
 

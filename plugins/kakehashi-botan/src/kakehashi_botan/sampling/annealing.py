@@ -1,0 +1,158 @@
+"""Annealing down a ladder of temperatures: a population that is carried, weighted, resampled and moved.
+
+Without a flow this is annealed importance sampling, and with resampling population annealing; with a flow, every
+step first carries the samples toward the next temperature.
+
+Source:
+    R. M. Neal, Stat. Comput. 11, 125 (2001); K. Hukushima, Y. Iba, AIP Conf. Proc. 690, 200 (2003);
+    J. Machta, Phys. Rev. E 82, 026704 (2010).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp
+
+from kakehashi_botan.sampling.flow import Flow
+from kakehashi_botan.sampling.liquids import Liquid
+from kakehashi_botan.sampling.monte_carlo import ParticleMoves
+from kakehashi_botan.sampling.reweighting import WeightedSamples, systematic
+from kakehashi_core.chains import ChainState
+from kakehashi_core.errors import InvalidInputError
+from kakehashi_core.progress import progress_bar
+
+FloatArray = npt.NDArray[np.float64]
+
+RESAMPLE_BELOW = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """What happened between two temperatures.
+
+    Attributes:
+        start: Temperature before.
+        end: Temperature after.
+        effective_share: Kish effective size over the number of samples, of the weights of this step alone.
+        log_ratio: ln Z(end) - ln Z(start), configurational.
+        resampled: Whether the population was resampled afterwards.
+        n_families: Members of the first population that have descendants.
+    """
+
+    start: float
+    end: float
+    effective_share: float
+    log_ratio: float
+    resampled: bool
+    n_families: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Annealed:
+    """The end of an annealing.
+
+    Attributes:
+        samples: Weighted samples of the last temperature.
+        rungs: One for each step.
+        n_moves: Monte Carlo moves of one particle that each member made.
+        n_carried: Flow maps of each member.
+    """
+
+    samples: WeightedSamples
+    rungs: tuple[Rung, ...]
+    n_moves: int
+    n_carried: int
+
+    @property
+    def log_ratio(self) -> float:
+        """ln Z(last) - ln Z(first)."""
+        return float(sum(rung.log_ratio for rung in self.rungs))
+
+
+def anneal(
+    liquid: Liquid,
+    positions: npt.ArrayLike,
+    temperatures: Sequence[float],
+    rng: np.random.Generator,
+    *,
+    flow: Flow | None = None,
+    n_sweeps: int = 20,
+    swaps: float = 0.2,
+    resample_below: float = RESAMPLE_BELOW,
+) -> Annealed:
+    """Bring samples of the first temperature to the last one.
+
+    Args:
+        liquid: What is sampled.
+        positions: Equilibrium samples of the first temperature, (n_samples, n, dimension).
+        temperatures: Descending.
+        rng: Random numbers.
+        flow: Carries samples between neighboring temperatures; None leaves them where they are.
+        n_sweeps: Monte Carlo sweeps at every new temperature; 0 for none.
+        swaps: Share of exchanges of particles among their moves.
+        resample_below: Resample when the effective share falls below this; 0 never does, 1 always.
+
+    Raises:
+        InvalidInputError: If temperatures do not descend, or are outside the range of the flow.
+    """
+    ladder = [float(t) for t in temperatures]
+    if len(ladder) < 2 or any(b >= a for a, b in zip(ladder, ladder[1:], strict=False)):
+        raise InvalidInputError(f"temperatures must descend, got {ladder}")
+    if flow is not None:
+        for temperature in ladder:
+            flow.check_temperature(temperature)
+    x = liquid.checked(positions)
+    energies = liquid.energies(x)
+    log_weights = np.zeros(len(x))
+    family = np.arange(len(x))
+    rungs: list[Rung] = []
+    n_moves = 0
+    scale: dict[str, object] | None = None
+    with progress_bar("annealing", total=len(ladder) - 1) as advance:
+        for start, end in zip(ladder, ladder[1:], strict=False):
+            determinants: FloatArray = np.zeros(len(x))
+            before = energies
+            if flow is not None:
+                carried = flow(x, start, end)
+                x, determinants = carried.positions, carried.log_determinants
+                energies = liquid.energies(x)
+            step = before / start - energies / end + determinants
+            share = WeightedSamples(x, step).effective_share
+            log_ratio = float(logsumexp(log_weights + step) - logsumexp(log_weights))
+            log_weights = log_weights + step
+            weighted = WeightedSamples(x, log_weights)
+            resample = weighted.effective_share < resample_below
+            if resample:
+                kept = systematic(weighted.weights, len(x), rng)
+                x, energies, family = x[kept], energies[kept], family[kept]
+                log_weights = np.zeros(len(x))
+            rungs.append(
+                Rung(
+                    start=start,
+                    end=end,
+                    effective_share=share,
+                    log_ratio=log_ratio,
+                    resampled=bool(resample),
+                    n_families=len(np.unique(family)),
+                )
+            )
+            if n_sweeps:
+                moves = ParticleMoves(liquid, end, swaps=swaps, n_sweeps=1)
+                if scale is not None:
+                    moves.scale.load_state_dict(scale)
+                state = ChainState(x, -energies / end)
+                for _ in range(n_sweeps):
+                    one = moves.step(state, rng)
+                    state = one.state
+                    # Learning from thousands of moves of all members biases nothing measurable.
+                    moves.adapt(one)
+                scale = moves.scale.state_dict()
+                x, energies = state.positions, -end * state.log_weights
+                n_moves += n_sweeps * liquid.n_particles
+            advance(1)
+    n_carried = len(rungs) if flow is not None else 0
+    return Annealed(WeightedSamples(x, log_weights), tuple(rungs), n_moves, n_carried)

@@ -1,0 +1,39 @@
+"""Smooth radial functions that end inside half the box, with two derivatives."""
+
+from __future__ import annotations
+
+import torch
+
+NEAREST = 0.6
+"""Center of the first function, sigma_AA."""
+
+
+class RadialFunctions(torch.nn.Module):
+    """Gaussians in the distance times (1 - (r/rc)^2)^3: value and two derivatives vanish at rc.
+
+    Args:
+        n_functions: How many.
+        reach: rc, at most half the edge of the box, sigma_AA.
+    """
+
+    centers: torch.Tensor
+
+    def __init__(self, n_functions: int, reach: float) -> None:
+        super().__init__()
+        self.reach = float(reach)
+        centers = torch.linspace(NEAREST, reach, n_functions + 1, dtype=torch.float64)[:-1]
+        self.width = float(1.2 * (centers[1] - centers[0]))
+        self.register_buffer("centers", centers)
+
+    def forward(self, r: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return f, f' and f'' at distances of any shape; the last axis is that of the functions."""
+        z = (r[..., None] - self.centers) / self.width
+        g = torch.exp(-0.5 * z * z)
+        g1 = -z / self.width * g
+        g2 = (z * z - 1.0) / self.width**2 * g
+        t = (1.0 - (r / self.reach) ** 2).clamp(min=0.0)[..., None]
+        slope = -2.0 * r[..., None] / self.reach**2
+        e = t**3
+        e1 = 3.0 * t**2 * slope
+        e2 = 6.0 * t * slope**2 - 6.0 * t**2 / self.reach**2
+        return g * e, g1 * e + g * e1, g2 * e + 2.0 * g1 * e1 + g * e2

@@ -1,0 +1,221 @@
+"""A vector field that carries a liquid from one temperature to another, with its divergence in closed form.
+
+The field is the gradient of a potential of two- and three-body terms,
+
+    Phi = sum_{i<j} psi_ab(r_ij) + 1/2 sum_i sum_m c_am |p_im|^2,  p_im = sum_j q_abm(r_ij) (x_i - x_j)/r_ij,
+
+a and b the species of i and j. psi and c are linear in the weights and polynomials in the temperature; q are
+fixed smooth functions. Only differences of positions to the nearest image enter, and all functions end inside
+half the box: the field is periodic, smooth, conserves the center of mass, and does not depend on the order of
+particles of one species.
+
+Source:
+    J. Koehler, L. Klein, F. Noe, ICML 2020, for pair fields with closed-form divergence; G. Jung, G. Biroli,
+    L. Berthier, arXiv:2404.09914, for flows between temperatures.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+
+from kakehashi_botan.sampling.liquids import Liquid
+from kakehashi_botan.sampling.radial_functions import RadialFunctions
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """All ordered pairs of some samples.
+
+    Attributes:
+        distance: (n_samples, n, n), a large number on the diagonal.
+        direction: (x_i - x_j)/r_ij, (n_samples, n, n, dimension).
+    """
+
+    distance: torch.Tensor
+    direction: torch.Tensor
+
+
+class TransportField(torch.nn.Module):
+    """The field of one liquid, for any temperature in a range.
+
+    Args:
+        liquid: What is carried.
+        temperatures: Lowest and highest temperature.
+        n_functions: Radial functions.
+        n_vectors: Three-body terms of each species.
+        degree: Of the polynomials in the logarithm of the temperature.
+        seed: Of the fixed functions of the three-body terms.
+
+    Attributes:
+        pair_weights: (degree + 1, n_species_pairs, n_functions), float64.
+        vector_weights: (degree + 1, n_species, n_vectors), float64.
+    """
+
+    mixing: torch.Tensor
+
+    def __init__(
+        self,
+        liquid: Liquid,
+        temperatures: tuple[float, float],
+        *,
+        n_functions: int = 24,
+        n_vectors: int = 16,
+        degree: int = 2,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.liquid = liquid
+        self.temperatures = (float(min(temperatures)), float(max(temperatures)))
+        n_species = liquid.mixture.n_species
+        self.radial = RadialFunctions(n_functions, 0.5 * liquid.edge)
+        species = range(n_species)
+        self._species_pairs = tuple(itertools.combinations_with_replacement(species, 2))
+        generator = torch.Generator().manual_seed(seed)
+        shape = (n_species, n_species, n_functions, n_vectors)
+        rough = torch.randn(shape, generator=generator, dtype=torch.float64)
+        # Neighboring radial functions get similar weights, so that the sums are smooth.
+        apart = torch.arange(n_functions, dtype=torch.float64)
+        kernel = torch.exp(-0.5 * ((apart[:, None] - apart) / 2.0) ** 2)
+        self.register_buffer("mixing", torch.einsum("kl,ablm->abkm", kernel, rough) / 3.0)
+        size = degree + 1
+        self.pair_weights = torch.nn.Parameter(
+            torch.zeros(size, len(self._species_pairs), n_functions, dtype=torch.float64)
+        )
+        self.vector_weights = torch.nn.Parameter(
+            torch.zeros(size, n_species, n_vectors, dtype=torch.float64)
+        )
+        types = torch.as_tensor(liquid.types)
+        self.register_buffer("types", types, persistent=False)
+        table = torch.zeros(n_species, n_species, dtype=torch.int64)
+        for number, (a, b) in enumerate(self._species_pairs):
+            table[a, b] = table[b, a] = number
+        self.register_buffer("pair_index", table[types[:, None], types], persistent=False)
+
+    types: torch.Tensor
+    pair_index: torch.Tensor
+
+    def powers(self, temperature: float) -> torch.Tensor:
+        """Return 1, t, t^2, ... of the reduced logarithm of a temperature, -1 to 1 over the range."""
+        low, high = (torch.log(torch.tensor(t, dtype=torch.float64)) for t in self.temperatures)
+        if high == low:
+            t = torch.zeros((), dtype=torch.float64)
+        else:
+            t = (2.0 * torch.log(torch.tensor(temperature, dtype=torch.float64)) - high - low) / (
+                high - low
+            )
+        return t ** torch.arange(len(self.pair_weights), dtype=torch.float64)
+
+    def geometry(self, positions: torch.Tensor) -> Geometry:
+        """Return distances and directions of all ordered pairs, to nearest images."""
+        d = positions[:, :, None] - positions[:, None]
+        d = d - self.liquid.edge * torch.round(d / self.liquid.edge)
+        same = torch.eye(d.shape[1], dtype=torch.bool, device=d.device)
+        far = 10.0 * self.liquid.edge
+        r = d.square().sum(-1).masked_fill(same, far * far).sqrt()
+        return Geometry(r, d / r[..., None])
+
+    def forward(
+        self, positions: torch.Tensor, temperature: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return dx/dlambda for lambda = -ln T, and its divergence.
+
+        Args:
+            positions: (n_samples, n, dimension), float64.
+            temperature: Where on the way.
+
+        Returns:
+            Velocities, (n_samples, n, dimension), and divergences, (n_samples,).
+        """
+        powers = self.powers(temperature).to(positions.device)
+        pair = torch.einsum("d,dsk->sk", powers, self.pair_weights)[self.pair_index]
+        vector = torch.einsum("d,dam->am", powers, self.vector_weights)[self.types]
+        geometry = self.geometry(positions)
+        r, u = geometry.distance, geometry.direction
+        functions = self.radial(r)
+        dimension = positions.shape[-1]
+        slope = torch.einsum("bijk,ijk->bij", functions[1], pair)
+        bend = torch.einsum("bijk,ijk->bij", functions[2], pair)
+        velocity = torch.einsum("bij,bijd->bid", slope, u)
+        divergence = (bend + (dimension - 1) * slope / r).sum((1, 2))
+        q, q1, q2 = (self._mixed(f) for f in functions)
+        w = q / r[..., None]
+        p = torch.einsum("bijm,bijd->bimd", q, u)
+        weighted = vector[None, :, :, None] * p
+        # G_ij = sum_m c_m D_ijm p_im with D = dp_i/dx_i of this pair: what i and -j feel.
+        along = torch.einsum("bimd,bijd->bijm", weighted, u)
+        pull = ((q1 - w) * along).sum(-1)[..., None] * u
+        pull = pull + torch.einsum("bijm,bimd->bijd", w, weighted)
+        velocity = velocity + pull.sum(2) - pull.sum(1)
+        divergence = divergence + (vector * self._vector_laplacians(u, r, q1, q2, w, p)).sum((1, 2))
+        return velocity, divergence
+
+    def residual_features(self, positions: torch.Tensor, temperature: float) -> torch.Tensor:
+        """Return Laplacian minus beta grad U . grad of every term of Phi, (n_samples, n_terms).
+
+        Terms are in the order of one degree of ``pair_weights`` and ``vector_weights``, flattened.
+        """
+        geometry = self.geometry(positions)
+        r, u = geometry.distance, geometry.direction
+        beta, dimension = 1.0 / temperature, positions.shape[-1]
+        gradient = self.energy_gradient(geometry)
+        difference = gradient[:, :, None] - gradient[:, None]
+        along = torch.einsum("bijd,bijd->bij", difference, u)
+        functions = self.radial(r)
+        pair = functions[2] + ((dimension - 1) / r - 0.5 * beta * along)[..., None] * functions[1]
+        found = [
+            (pair * (self.pair_index == number)[None, :, :, None]).sum((1, 2))
+            for number in range(len(self._species_pairs))
+        ]
+        q, q1, q2 = (self._mixed(f) for f in functions)
+        w = q / r[..., None]
+        p = torch.einsum("bijm,bijd->bimd", q, u)
+        change = torch.einsum("bijm,bij,bijd->bimd", q1 - w, along, u)
+        change = change + torch.einsum("bijm,bijd->bimd", w, difference)
+        vector = self._vector_laplacians(u, r, q1, q2, w, p) - beta * (p * change).sum(-1)
+        n_species = self.liquid.mixture.n_species
+        found += [vector[:, self.types == a].sum(1) for a in range(n_species)]
+        return torch.cat(found, dim=1)
+
+    def energy_gradient(self, geometry: Geometry) -> torch.Tensor:
+        """Return the gradient of the potential energy, (n_samples, n, dimension)."""
+        terms = torch.as_tensor(self.liquid.terms, device=geometry.distance.device)
+        twelve, six, square, slope, _ = terms[:, self.types[:, None], self.types]
+        r = geometry.distance
+        sixth = r**-6
+        derivative = -6.0 * (2.0 * twelve * sixth - six) * sixth / r - slope
+        derivative = torch.where(r * r < square, derivative, torch.zeros_like(r))
+        return torch.einsum("bij,bijd->bid", derivative, geometry.direction)
+
+    def _mixed(self, functions: torch.Tensor) -> torch.Tensor:
+        """Return the functions of the three-body terms, (n_samples, n, n, n_vectors)."""
+        n_species = self.liquid.mixture.n_species
+        # Particles are sorted by species.
+        low = [int((self.types < a).sum()) for a in range(n_species + 1)]
+        rows = []
+        for a in range(n_species):
+            part = functions[:, low[a] : low[a + 1]]
+            blocks = [part[:, :, low[b] : low[b + 1]] @ self.mixing[a, b] for b in range(n_species)]
+            rows.append(torch.cat(blocks, dim=2))
+        return torch.cat(rows, dim=1)
+
+    @staticmethod
+    def _vector_laplacians(
+        u: torch.Tensor,
+        r: torch.Tensor,
+        q1: torch.Tensor,
+        q2: torch.Tensor,
+        w: torch.Tensor,
+        p: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return the Laplacian of 1/2 |p_im|^2 with respect to all positions, (n_samples, n, n_vectors)."""
+        dimension = u.shape[-1]
+        eye = torch.eye(dimension, dtype=u.dtype, device=u.device)
+        own = torch.einsum("bijm,bijd,bije->bimde", q1 - w, u, u)
+        own = own + w.sum(2)[..., None, None] * eye
+        others = (q1.square() + (dimension - 1) * w.square()).sum(2)
+        curvature = q2 + (dimension - 1) * (q1 - w) / r[..., None]
+        bend = torch.einsum("bijm,bijd->bimd", curvature, u)
+        return own.square().sum((-2, -1)) + others + 2.0 * (p * bend).sum(-1)
