@@ -1,7 +1,7 @@
 """Annealing down a ladder of temperatures: a population that is carried, weighted, resampled and moved.
 
-Without a flow this is annealed importance sampling, and with resampling population annealing; with a flow, every
-step first carries the samples toward the next temperature.
+Without a flow this is annealed importance sampling, and with resampling population annealing; with a flow,
+every step first carries the samples toward the next temperature.
 
 Source:
     R. M. Neal, Stat. Comput. 11, 125 (2001); K. Hukushima, Y. Iba, AIP Conf. Proc. 690, 200 (2003);
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +70,7 @@ class Annealed:
 
     @property
     def log_ratio(self) -> float:
-        """ln Z(last) - ln Z(first)."""
+        """Logarithm of Z(last)/Z(first)."""
         return float(sum(rung.log_ratio for rung in self.rungs))
 
 
@@ -100,7 +101,7 @@ def anneal(
         InvalidInputError: If temperatures do not descend, or are outside the range of the flow.
     """
     ladder = [float(t) for t in temperatures]
-    if len(ladder) < 2 or any(b >= a for a, b in zip(ladder, ladder[1:], strict=False)):
+    if len(ladder) < 2 or any(b >= a for a, b in pairwise(ladder)):
         raise InvalidInputError(f"temperatures must descend, got {ladder}")
     if flow is not None:
         for temperature in ladder:
@@ -113,7 +114,7 @@ def anneal(
     n_moves = 0
     scale: dict[str, object] | None = None
     with progress_bar("annealing", total=len(ladder) - 1) as advance:
-        for start, end in zip(ladder, ladder[1:], strict=False):
+        for start, end in pairwise(ladder):
             determinants: FloatArray = np.zeros(len(x))
             before = energies
             if flow is not None:

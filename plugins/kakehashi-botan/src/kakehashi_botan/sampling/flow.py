@@ -105,9 +105,7 @@ class Flow:
             while n_steps <= MOST_STEPS:
                 n_steps *= 2
                 fine = integrate(self.field, x, start, end, n_steps)
-                error = max(
-                    float((a - b).abs().max()) for a, b in zip(coarse, fine, strict=True)
-                )
+                error = max(float((a - b).abs().max()) for a, b in zip(coarse, fine, strict=True))
                 # The finer one is better by 2^4.
                 if error / 15.0 < self._tolerance:
                     return *fine, n_steps

@@ -5,10 +5,10 @@ temperature and at every configuration,
 
     div v - grad U . v / T = (U - <U>)/T        for dx/dlambda = v, lambda = -ln T.
 
-``fit_continuity`` minimizes the variance of the difference of both sides over samples: what is left is what makes
-weights differ. The field is linear in its weights, so this is one linear least-squares problem. The other losses
-are for gradient steps: ``energy_loss`` (reverse Kullback-Leibler divergence, needs samples of the hot end),
-``data_loss`` (forward, needs samples of the cold end) and ``matching_loss`` (pairs of samples of both).
+``fit_continuity`` minimizes the variance of the difference of both sides over samples: what is left is what
+makes weights differ. The field is linear in its weights, so this is one linear least-squares problem. The other
+losses are for gradient steps: ``energy_loss`` (reverse Kullback-Leibler divergence, needs samples of the hot
+end), ``data_loss`` (forward, needs samples of the cold end) and ``matching_loss`` (pairs of samples of both).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ FloatArray = npt.NDArray[np.float64]
 RIDGE = 1e-3
 CHUNK_SAMPLES = 64
 LARGEST_ENERGY = 50.0
-"""Per particle, epsilon: beyond it the energy enters losses linearly in its logarithm, so that one overlap does
-not decide a step. Weights of samples never see this."""
+"""Of a pair, epsilon: beyond it the energy enters losses through its logarithm, so that one overlap does not
+decide a step. Weights of samples never see this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,9 @@ def fit_continuity(
     for temperature, positions in samples.items():
         x = field.liquid.checked(positions)
         if len(x) < 10:
-            raise InvalidInputError(f"T = {temperature:g} has {len(x)} samples; at least 10 are needed")
+            raise InvalidInputError(
+                f"T = {temperature:g} has {len(x)} samples; at least 10 are needed"
+            )
         features = _features(field, x, temperature)
         powers = field.powers(temperature).numpy()
         n_seen = len(x) - int(held_back * len(x))
@@ -134,7 +136,7 @@ def data_loss(
 def variance_loss(
     field: TransportField, hot: torch.Tensor, start: float, end: float, *, n_steps: int = 8
 ) -> torch.Tensor:
-    """Return the variance of the log-weights: zero for a perfect flow, and what decides the effective size."""
+    """Return the variance of the log-weights, which decides the effective size; zero for a perfect flow."""
     return _log_weights(field, hot, start, end, n_steps).var()
 
 
@@ -169,9 +171,7 @@ def matching_loss(
     return difference.square().sum(-1).mean()
 
 
-def paired(
-    liquid: Liquid, hot: FloatArray, cold: FloatArray, *, candidates: int = 8
-) -> FloatArray:
+def paired(liquid: Liquid, hot: FloatArray, cold: FloatArray, *, candidates: int = 8) -> FloatArray:
     """Return for every hot sample the closest of some cold ones, moved and renumbered to lie close.
 
     Each cold sample is shifted as a whole and its particles are assigned within their species so that the sum
