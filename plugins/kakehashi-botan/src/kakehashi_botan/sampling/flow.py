@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from kakehashi_botan.sampling.compiled_field import CompiledField
 from kakehashi_botan.sampling.liquids import Liquid, wrapped
 from kakehashi_botan.sampling.transport_field import TransportField
+from kakehashi_core.devices import resolve_device
 from kakehashi_core.errors import ConvergenceError, InvalidInputError
 
 FloatArray = npt.NDArray[np.float64]
@@ -43,15 +47,27 @@ class Flow:
         field: The field.
         tolerance: Largest error of a position (sigma_AA) and of a log-determinant, estimated by halving
             the step.
+        device: "cpu" (compiled loops), "cuda[:i]" or "auto".
 
     Raises:
-        InvalidInputError: If the tolerance is not positive.
+        InvalidInputError: If the tolerance is not positive, or there is no device of that name.
+        UnsupportedError: If this machine has no such device.
     """
 
-    def __init__(self, field: TransportField, *, tolerance: float = TOLERANCE) -> None:
+    def __init__(
+        self, field: TransportField, *, tolerance: float = TOLERANCE, device: str = "cpu"
+    ) -> None:
         if not 0.0 < tolerance < np.inf:
             raise InvalidInputError(f"tolerance is {tolerance}; it must be positive")
-        self.field, self._tolerance = field, float(tolerance)
+        self._tolerance = float(tolerance)
+        self._device = resolve_device(device)
+        self.field = field
+        if self._device.type == "cpu":
+            self._velocity: Callable[[FloatArray, float], tuple[FloatArray, FloatArray]]
+            self._velocity = CompiledField(field)
+        else:
+            field.to(self._device)
+            self._velocity = self._by_tensors
 
     @property
     def liquid(self) -> Liquid:
@@ -76,14 +92,14 @@ class Flow:
             self.check_temperature(temperature, label)
         x = self.liquid.checked(positions)
         parts = [
-            self._carry(torch.as_tensor(x[low : low + CHUNK_SAMPLES]), start, end)
+            self._carry(x[low : low + CHUNK_SAMPLES], start, end)
             for low in range(0, len(x), CHUNK_SAMPLES)
         ]
         if not parts:
             return Carried(x, np.empty(0), 0)
         return Carried(
-            wrapped(np.concatenate([p.numpy() for p, _, _ in parts]), self.liquid.edge),
-            np.concatenate([d.numpy() for _, d, _ in parts]),
+            wrapped(np.concatenate([p for p, _, _ in parts]), self.liquid.edge),
+            np.concatenate([d for _, d, _ in parts]),
             max(n for _, _, n in parts),
         )
 
@@ -96,20 +112,25 @@ class Flow:
                 "nothing outside"
             )
 
-    def _carry(
-        self, x: torch.Tensor, start: float, end: float
-    ) -> tuple[torch.Tensor, torch.Tensor, int]:
+    def _by_tensors(
+        self, positions: FloatArray, temperature: float
+    ) -> tuple[FloatArray, FloatArray]:
+        x = torch.as_tensor(positions, device=self._device)
         with torch.no_grad():
-            n_steps = FIRST_STEPS
-            coarse = integrate(self.field, x, start, end, n_steps)
-            while n_steps <= MOST_STEPS:
-                n_steps *= 2
-                fine = integrate(self.field, x, start, end, n_steps)
-                error = max(float((a - b).abs().max()) for a, b in zip(coarse, fine, strict=True))
-                # The finer one is better by 2^4.
-                if error / 15.0 < self._tolerance:
-                    return *fine, n_steps
-                coarse = fine
+            velocity, divergence = self.field(x, temperature)
+        return velocity.cpu().numpy(), divergence.cpu().numpy()
+
+    def _carry(self, x: FloatArray, start: float, end: float) -> tuple[FloatArray, FloatArray, int]:
+        n_steps = FIRST_STEPS
+        coarse = integrate(self._velocity, x, start, end, n_steps)
+        while n_steps <= MOST_STEPS:
+            n_steps *= 2
+            fine = integrate(self._velocity, x, start, end, n_steps)
+            error = max(float(np.abs(a - b).max()) for a, b in zip(coarse, fine, strict=True))
+            # The finer one is better by 2^4.
+            if error / 15.0 < self._tolerance:
+                return *fine, n_steps
+            coarse = fine
         raise ConvergenceError(
             f"following the field from T = {start:g} to {end:g} is not accurate to {self._tolerance:g} with "
             f"{MOST_STEPS} steps (error {error:.1e}); the weights of the field may be damaged"
@@ -117,24 +138,29 @@ class Flow:
 
 
 def integrate(
-    field: TransportField, positions: torch.Tensor, start: float, end: float, n_steps: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Follow a field with fixed steps of the classical Runge-Kutta method; differentiable.
+    field: Callable[[Any, float], tuple[Any, Any]],
+    positions: Any,
+    start: float,
+    end: float,
+    n_steps: int,
+) -> tuple[Any, Any]:
+    """Follow a field with fixed steps of the classical Runge-Kutta method.
 
     Args:
-        field: dx/dlambda and its divergence, lambda = -ln T.
+        field: Positions and temperature to dx/dlambda, lambda = -ln T, and its divergence. Tensors or
+            arrays; differentiable with tensors.
         positions: (n_samples, n, dimension), float64.
         start: Temperature at the start.
         end: Temperature at the end.
         n_steps: Number of steps.
 
     Returns:
-        Positions, not wrapped, and log-determinants, (n_samples,).
+        Positions, not wrapped, and log-determinants, (n_samples,), of the type of ``positions``.
     """
     first, last = -math.log(start), -math.log(end)
     h = (last - first) / n_steps
     x = positions
-    determinant = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+    determinant: Any = 0.0
     for number in range(n_steps):
         here = first + number * h
         v1, d1 = field(x, math.exp(-here))

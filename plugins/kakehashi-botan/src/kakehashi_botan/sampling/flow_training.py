@@ -6,9 +6,9 @@ temperature and at every configuration,
     div v - grad U . v / T = (U - <U>)/T        for dx/dlambda = v, lambda = -ln T.
 
 ``fit_continuity`` minimizes the variance of the difference of both sides over samples: what is left is what
-makes weights differ. The field is linear in its weights, so this is one linear least-squares problem. The other
-losses are for gradient steps: ``energy_loss`` (reverse Kullback-Leibler divergence, needs samples of the hot
-end), ``data_loss`` (forward, needs samples of the cold end) and ``matching_loss`` (pairs of samples of both).
+makes weights differ. The field is linear in its weights, so this is one linear least-squares problem. The
+other losses are for gradient steps: ``energy_loss`` (reverse Kullback-Leibler divergence, samples of the
+hot end), ``data_loss`` (forward, samples of the cold end) and ``matching_loss`` (pairs of both).
 """
 
 from __future__ import annotations
@@ -217,7 +217,8 @@ def _log_weights(
 ) -> torch.Tensor:
     x, determinants = integrate(field, positions, start, end, n_steps)
     before = bounded_energies(field, positions)
-    return before / start - bounded_energies(field, x) / end + determinants
+    found: torch.Tensor = before / start - bounded_energies(field, x) / end + determinants
+    return found
 
 
 def bounded_energies(field: TransportField, positions: torch.Tensor) -> torch.Tensor:

@@ -7,20 +7,23 @@ import torch
 NEAREST = 0.6
 """Center of the first function, sigma_AA."""
 
+SPACING = 0.1
+
 
 class RadialFunctions(torch.nn.Module):
     """Gaussians in the distance times (1 - (r/rc)^2)^3: value and two derivatives vanish at rc.
 
     Args:
-        n_functions: How many.
+        spacing: Of the centers, sigma_AA.
         reach: rc, at most half the edge of the box, sigma_AA.
     """
 
     centers: torch.Tensor
 
-    def __init__(self, n_functions: int, reach: float) -> None:
+    def __init__(self, spacing: float, reach: float) -> None:
         super().__init__()
         self.reach = float(reach)
+        n_functions = max(round((reach - NEAREST) / spacing), 2)
         centers = torch.linspace(NEAREST, reach, n_functions + 1, dtype=torch.float64)[:-1]
         self.width = float(1.2 * (centers[1] - centers[0]))
         self.register_buffer("centers", centers)

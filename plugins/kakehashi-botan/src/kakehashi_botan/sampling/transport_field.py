@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 
 from kakehashi_botan.sampling.liquids import Liquid
-from kakehashi_botan.sampling.radial_functions import RadialFunctions
+from kakehashi_botan.sampling.radial_functions import SPACING, RadialFunctions
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class TransportField(torch.nn.Module):
     Args:
         liquid: What is carried.
         temperatures: Lowest and highest temperature.
-        n_functions: Radial functions.
+        spacing: Of the radial functions, sigma_AA: finer ones follow noise.
         n_vectors: Three-body terms of each species.
         degree: Of the polynomials in the logarithm of the temperature.
         seed: Of the fixed functions of the three-body terms.
@@ -61,7 +61,7 @@ class TransportField(torch.nn.Module):
         liquid: Liquid,
         temperatures: tuple[float, float],
         *,
-        n_functions: int = 24,
+        spacing: float = SPACING,
         n_vectors: int = 16,
         degree: int = 2,
         seed: int = 0,
@@ -70,9 +70,10 @@ class TransportField(torch.nn.Module):
         self.liquid = liquid
         self.temperatures = (float(min(temperatures)), float(max(temperatures)))
         n_species = liquid.mixture.n_species
-        self.radial = RadialFunctions(n_functions, 0.5 * liquid.edge)
+        self.radial = RadialFunctions(spacing, 0.5 * liquid.edge)
+        n_functions = len(self.radial.centers)
         species = range(n_species)
-        self._species_pairs = tuple(itertools.combinations_with_replacement(species, 2))
+        self.species_pairs = tuple(itertools.combinations_with_replacement(species, 2))
         generator = torch.Generator().manual_seed(seed)
         shape = (n_species, n_species, n_functions, n_vectors)
         rough = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -82,7 +83,7 @@ class TransportField(torch.nn.Module):
         self.register_buffer("mixing", torch.einsum("kl,ablm->abkm", kernel, rough) / 3.0)
         size = degree + 1
         self.pair_weights = torch.nn.Parameter(
-            torch.zeros(size, len(self._species_pairs), n_functions, dtype=torch.float64)
+            torch.zeros(size, len(self.species_pairs), n_functions, dtype=torch.float64)
         )
         self.vector_weights = torch.nn.Parameter(
             torch.zeros(size, n_species, n_vectors, dtype=torch.float64)
@@ -90,7 +91,7 @@ class TransportField(torch.nn.Module):
         types = torch.as_tensor(liquid.types)
         self.register_buffer("types", types, persistent=False)
         table = torch.zeros(n_species, n_species, dtype=torch.int64)
-        for number, (a, b) in enumerate(self._species_pairs):
+        for number, (a, b) in enumerate(self.species_pairs):
             table[a, b] = table[b, a] = number
         self.register_buffer("pair_index", table[types[:, None], types], persistent=False)
 
@@ -167,12 +168,12 @@ class TransportField(torch.nn.Module):
         pair = functions[2] + ((dimension - 1) / r - 0.5 * beta * along)[..., None] * functions[1]
         found = [
             (pair * (self.pair_index == number)[None, :, :, None]).sum((1, 2))
-            for number in range(len(self._species_pairs))
+            for number in range(len(self.species_pairs))
         ]
         q, q1, q2 = (self._mixed(f) for f in functions)
         w = q / r[..., None]
         p = torch.einsum("bijm,bijd->bimd", q, u)
-        change = torch.einsum("bijm,bij,bijd->bimd", q1 - w, along, u)
+        change = torch.einsum("bijm,bijd->bimd", q1 - w, along[..., None] * u)
         change = change + torch.einsum("bijm,bijd->bimd", w, difference)
         vector = self._vector_laplacians(u, r, q1, q2, w, p) - beta * (p * change).sum(-1)
         n_species = self.liquid.mixture.n_species
@@ -213,9 +214,11 @@ class TransportField(torch.nn.Module):
         """Return the Laplacian of 1/2 |p_im|^2 with respect to all positions, (n_samples, n, n_vectors)."""
         dimension = u.shape[-1]
         eye = torch.eye(dimension, dtype=u.dtype, device=u.device)
-        own = torch.einsum("bijm,bijd,bije->bimde", q1 - w, u, u)
-        own = own + w.sum(2)[..., None, None] * eye
+        # The product of the two directions first: the three together would be a large array.
+        products = (u[..., :, None] * u[..., None, :]).flatten(-2)
+        own = torch.einsum("bijm,bijx->bimx", q1 - w, products)
+        own = own + w.sum(2)[..., None] * eye.flatten()
         others = (q1.square() + (dimension - 1) * w.square()).sum(2)
         curvature = q2 + (dimension - 1) * (q1 - w) / r[..., None]
         bend = torch.einsum("bijm,bijd->bimd", curvature, u)
-        return own.square().sum((-2, -1)) + others + 2.0 * (p * bend).sum(-1)
+        return own.square().sum(-1) + others + 2.0 * (p * bend).sum(-1)
