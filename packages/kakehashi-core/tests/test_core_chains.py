@@ -193,6 +193,96 @@ def test_directories_are_guarded(tmp_path):
         measured(n_measurements=5, directory=tmp_path / "other")
 
 
+def test_a_run_of_another_weight_is_not_taken_over(tmp_path):
+    """Oracle: what messages say, of a finished run and of one that was cut short."""
+
+    def run(directory, temperature, kernel=Metropolis, n=12):
+        return run_chains(
+            kernel(lambda p: gaussian(p) / temperature, shifted),
+            np.ones((3, 2)),
+            observables={"x": lambda s: s.positions[:, 0]},
+            n_measurements=n,
+            seed=1,
+            directory=directory,
+        )
+
+    class Other(Metropolis):
+        pass
+
+    first = run(tmp_path, 1.0)
+    assert np.array_equal(run(tmp_path, 1.0).series["x"], first.series["x"])
+    with pytest.raises(
+        InvalidInputError, match="run of another weight: log-weights of chain 0 were"
+    ):
+        run(tmp_path, 2.0)
+    with pytest.raises(InvalidInputError, match="kernel = 'Metropolis', now it is 'Other'"):
+        run(tmp_path, 1.0, Other)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_measurements": 5.0}, "n_measurements must be an integer"),
+        ({"thin": True}, "thin must be an integer"),
+        ({"observables": [len]}, "observables are a list"),
+        ({"observables": {"x": 1.0}}, "'x' is a float"),
+        ({"observables": {"x": lambda s: s.positions[0, 0]}}, r"'x' has shape \(\)"),
+        ({"observables": {"x": lambda s: 1j * s.positions}}, "complex128"),
+        ({"kernel": "slow", "warmup": 6}, "at least 7 steps"),
+    ],
+)
+def test_bad_input_is_found_before_the_first_step(options, message):
+    """Oracle: what messages say; a kernel whose steps fail."""
+
+    class Still(Metropolis):
+        def step(self, state, rng):
+            raise AssertionError
+
+    class Slow(Still):
+        least_warmup = 7
+
+    kernel = (Slow if options.pop("kernel", None) else Still)(gaussian, shifted)
+    with pytest.raises(InvalidInputError, match=message):
+        run_chains(
+            Repeated(kernel, 2),
+            np.zeros((2, 2)),
+            **{"n_measurements": 3, "observables": {}, "warmup": 2, **options},
+        )
+
+
+def test_proposals_may_work_in_place():
+    """Oracle: the proposal that does not."""
+
+    def in_place(positions, scale, rng):
+        positions += scale * rng.normal(size=positions.shape)
+        return positions
+
+    found = []
+    for proposal in (shifted, in_place):
+        kernel = Metropolis(gaussian, proposal)
+        state, rng = kernel.start(np.zeros((4, 2))), np.random.default_rng(2)
+        for _ in range(5):
+            state = kernel.step(state, rng).state
+        found.append(state.positions)
+    assert np.array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("table", "error", "message"),
+    [
+        (lambda p: np.zeros((len(p), 3)), InvalidInputError, r"\(8, 2\), one column"),
+        (gaussian, InvalidInputError, "one column for each"),
+        (lambda p: gaussian(p)[:, None] / [2.0, 1.0], InvalidInputError, "kernel 0 gives chain 0"),
+        (lambda p: np.full((len(p), 2), np.nan), NonFiniteError, "copy 0 of chain 0"),
+    ],
+)
+def test_tables_of_log_weights_that_cannot_be(table, error, message):
+    """Oracle: what messages say."""
+    kernels = [Metropolis(lambda p, t=t: gaussian(p) / t, shifted) for t in (1.0, 2.0)]
+    with pytest.raises(error, match=message):
+        ParallelTempering(kernels, table).start(np.ones((4, 2, 3)))
+
+
 def test_weights_and_observables_that_cannot_be():
     def broken(positions):
         values = gaussian(positions)

@@ -9,9 +9,11 @@ import pytest
 
 from kakehashi_core.chains import autocorrelation
 from kakehashi_core.errors import InvalidInputError, NonFiniteError, UnknownNameError
+from kakehashi_slmc import pair_model
 from kakehashi_slmc.acceleration import accelerate
 from kakehashi_slmc.pair_model import pair_classes
 from kakehashi_slmc.spin_fermion import SpinFermion
+from kakehashi_slmc.unit_vectors import random_spins
 
 RING = np.array([[0, 1], [1, 2], [2, 3], [3, 0]])
 
@@ -172,3 +174,108 @@ def test_other_things_that_cannot_be():
         wrong.warmup(start, np.random.default_rng(0))
     with pytest.raises(InvalidInputError, match="one number for each"):
         wrong.step(start, 0.0, np.random.default_rng(0))
+
+
+def test_functions_that_work_in_place_change_nothing():
+    """Oracle: the same functions that do not; the state that was given."""
+
+    def flip(state, rng):
+        new = state.copy()
+        new[rng.integers(4)] *= -1
+        return new
+
+    def flip_in_place(state, rng):
+        state[rng.integers(4)] *= -1
+        return state
+
+    def weight_in_place(state):
+        found = float(ising_weight(state))
+        state[:] = 0
+        return found
+
+    runs = []
+    for proposal, weight in ((flip, ising_weight), (flip_in_place, weight_in_place)):
+        kernel = accelerate(weight, proposal=proposal, manifold="ising")
+        start = np.ones(4, dtype=int)
+        state, logw = kernel.warmup(start, np.random.default_rng(0), n_evaluations=30)
+        assert start.tolist() == [1, 1, 1, 1]
+        runs.append(run(kernel, state, logw, 20))
+    assert np.array_equal(*runs)
+
+
+@pytest.mark.parametrize(
+    ("logw", "message"),
+    [(None, "logw is None|logw is nan"), (np.nan, "logw is nan"), (3.0, "give what belongs")],
+)
+def test_log_weights_that_are_not_those_of_the_state(logw, message):
+    """Oracle: what messages say."""
+    kernel = accelerate(ising_weight, manifold="ising")
+    with pytest.raises(InvalidInputError, match=message):
+        kernel.step(np.ones(4, dtype=int), logw, np.random.default_rng(0))
+
+
+def test_gradients_that_cannot_be():
+    """Oracle: what messages say; a gradient that is wrong at one site of eight."""
+    field = np.array([0.0, 0.0, 1.0])
+
+    def weight(s):
+        return (s @ field).sum()
+
+    def without_last(s):
+        return np.tile(field, (8, 1)) * (np.arange(8) < 7)[:, None]
+
+    start = random_spins(np.random.default_rng(3), 1, 8)[0]
+    for grad, error, message in (
+        (without_last, InvalidInputError, "at all sites of chain 0|at site 7"),
+        (lambda s: np.full(s.shape, np.nan), NonFiniteError, "grad returned .*nan"),
+        (lambda s: s[0], InvalidInputError, r"grad returned shape \(3,\)"),
+    ):
+        with pytest.raises(error, match=message):
+            accelerate(weight, grad).warmup(start, np.random.default_rng(0))
+
+
+def test_arguments_that_cannot_be():
+    """Oracle: what messages say."""
+    with pytest.raises(InvalidInputError, match="log_weight is None"):
+        accelerate(None)
+    with pytest.raises(InvalidInputError, match="proposal is 3"):
+        accelerate(ising_weight, proposal=3)
+    with pytest.raises(InvalidInputError, match="manifold is None"):
+        accelerate(ising_weight, manifold=None)
+    start = np.ones(4, dtype=int)
+    with pytest.raises(InvalidInputError, match="rng is int"):
+        accelerate(ising_weight, manifold="ising").warmup(start, 0)
+    with pytest.raises(InvalidInputError, match=r"log_weight returned shape \(4,\)"):
+        accelerate(lambda s: s, manifold="ising").warmup(start, np.random.default_rng(0))
+    with pytest.raises(InvalidInputError, match=r"proposal returned shape \(3,\)"):
+        accelerate(ising_weight, proposal=lambda s, r: s[:3], manifold="ising").warmup(
+            start, np.random.default_rng(0)
+        )
+    with pytest.raises(InvalidInputError, match="2 pi larger"):
+        accelerate(lambda a: -(a**2).sum(), manifold="angle").warmup(
+            np.ones(4), np.random.default_rng(0)
+        )
+
+
+def test_acceptance_is_that_of_proposals_that_moved():
+    """Oracle: a proposal that stays every second time; the rest goes where the weight is next to nothing."""
+    turn = []
+
+    def proposal(state, rng):
+        turn.append(1)
+        return -state if len(turn) % 2 else state
+
+    kernel = accelerate(lambda s: 50.0 * s.sum(), proposal=proposal, manifold="ising")
+    with pytest.warns(UserWarning, match=r"0\.0 %"):
+        kernel.warmup(np.ones(4, dtype=int), np.random.default_rng(0), n_evaluations=12)
+
+
+def test_features_in_blocks(monkeypatch):
+    """Oracle: all samples at once."""
+    vectors = random_spins(np.random.default_rng(4), 50, 8)
+    labels = pair_classes(8, [[i, (i + 1) % 8] for i in range(8)])
+    whole = pair_model._features(vectors, labels)
+    monkeypatch.setattr(pair_model, "BLOCK", 600)
+    assert pair_model._features(vectors, labels) == pytest.approx(whole, abs=1e-13)
+    first = sum((vectors[:, i] * vectors[:, (i + 1) % 8]).sum(axis=1) for i in range(8))
+    assert whole[:, 0] == pytest.approx(first, abs=1e-13)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kakehashi_core.errors import InvalidInputError
+from kakehashi_core.errors import InvalidInputError, UnknownNameError
 from kakehashi_slmc.attention_model import AttentionSettings, EquivariantAttention
 from kakehashi_slmc.distance_shells import distance_shells
 from kakehashi_slmc.effective_training import (
@@ -178,3 +178,32 @@ def test_the_published_variant_has_a_short_head():
     assert (paper.settings.n_head, full.settings.n_head) == (2, 5)
     assert paper.settings.n_parameters == 3 * 6 + 3
     assert full.settings.n_parameters == 3 * 6 + 6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_layers": 0}, "n_layers must be at least 1"),
+        ({"n_shells": 99}, "n_shells must be between 1 and"),
+        ({"variant": "papr"}, "variant 'papr'"),
+    ],
+)
+def test_trainings_that_cannot_be(options, message):
+    """Oracle: what messages say."""
+    found = lattice("chain", (4,))
+    shells = distance_shells(found.positions, found.cell)
+    sample = TrainingSample(
+        spins=random_spins(np.random.default_rng(0), 5, 4), log_weights=np.zeros(5)
+    )
+    with pytest.raises((InvalidInputError, UnknownNameError), match=message):
+        train_attention(shells, sample, **{"n_layers": 1, "seed": 0, **options})
+    with pytest.raises(InvalidInputError, match="gradient_weight must not be negative"):
+        AttentionTraining(gradient_weight=-1.0)
+    with pytest.raises(InvalidInputError, match="penalties"):
+        RidgeModel.fit(
+            FourSpinFeatures(shells, 2),
+            sample.spins,
+            sample.log_weights,
+            validation=(sample.spins, sample.log_weights),
+            penalties=(-1.0,),
+        )

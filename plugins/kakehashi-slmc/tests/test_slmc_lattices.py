@@ -100,6 +100,8 @@ def test_atoms_become_a_lattice():
 def test_bipartition_of_an_odd_ring_is_impossible():
     assert bipartition(lattice("chain", (5,)).hopping) is None
     assert bipartition(lattice("chain", (4,)).hopping).tolist() == [1, -1, 1, -1]
+    with_sites = lattice("chain", (4,)).hopping + np.diag([0.5, 0.0, 0.0, 0.0])
+    assert bipartition(with_sites).tolist() == [1, -1, 1, -1]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +110,10 @@ def test_bipartition_of_an_odd_ring_is_impossible():
         (("kagome", (3, 3)), {}, UnknownNameError, "kagome"),
         (("square", (3,)), {}, InvalidInputError, "2 positive numbers"),
         (("square", (0, 3)), {}, InvalidInputError, "2 positive numbers"),
+        (("square", (3, 2.5)), {}, InvalidInputError, "integers"),
+        (("chain", (3,)), {"t": 1j}, InvalidInputError, "t is 1j; real"),
+        (("chain", (3,)), {"t_prime": np.nan}, InvalidInputError, "t_prime is nan"),
+        (("chain", (3,)), {"twist": (np.nan,)}, InvalidInputError, "one angle"),
         (("chain", (3,)), {"twist": (1.0, 2.0)}, InvalidInputError, "one angle"),
         (("chain", (3,)), {"twist": (1.0,), "periodic": False}, InvalidInputError, "zero where"),
     ],

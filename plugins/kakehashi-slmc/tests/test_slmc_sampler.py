@@ -152,6 +152,15 @@ def test_samplers_resume_from_their_state():
     other = SpinFermionSampler(TRIANGLE, n_chains=5, seed=7)
     with pytest.raises(InvalidInputError, match="shape"):
         other.load_state_dict(first.state_dict())
+    hotter = SpinFermionSampler(TRIANGLE.at(temperature=0.4), n_chains=4, seed=7)
+    with pytest.raises(InvalidInputError, match=r"temperature = 0\.3, this one has 0\.4"):
+        hotter.load_state_dict(first.state_dict())
+    linear = SpinFermionSampler(TRIANGLE, effective="linear", n_chains=4, seed=7)
+    with pytest.raises(InvalidInputError, match="effective = 'auto', this one has 'linear'"):
+        linear.load_state_dict(first.state_dict())
+    part = {k: v for k, v in first.state_dict().items() if k != "rng"}
+    with pytest.raises(InvalidInputError, match="the state has no rng"):
+        second.load_state_dict(part)
 
 
 def test_models_come_back_from_their_arrays():
@@ -213,6 +222,7 @@ def test_hopping_from_quspin_lists():
         ([["+-", [[1.0, 0]]]], "do not fit"),
         (["+-"], "pair"),
         (object(), "static list"),
+        ([["+-", [[-1.0, 0, 1], [-1.0, 1, 0]]]], "2 n_sites = 6, up first"),
     ],
 )
 def test_lists_that_are_no_hopping(static, message):
@@ -276,6 +286,16 @@ def test_bad_input():
         SpinFermionSampler(TRIANGLE, lattice=lattice("chain", (4,)))
     with pytest.raises(InvalidInputError, match="at least 10"):
         SelfLearner(TRIANGLE, SHELLS, bootstrap=2)
+    with pytest.raises(InvalidInputError, match="n_sweeps must be at least 1"):
+        SelfLearner(TRIANGLE, SHELLS, n_sweeps=0)
+    with pytest.raises(InvalidInputError, match="learns during at least 121 steps"):
+        run_chains(
+            SelfLearner(TRIANGLE, SHELLS),
+            random_spins(np.random.default_rng(0), 2, 3),
+            observables={},
+            n_measurements=2,
+            warmup=50,
+        )
     sampler = SpinFermionSampler(TRIANGLE, n_chains=4, seed=1)
     sampler.run(2)
     for operator, message in (

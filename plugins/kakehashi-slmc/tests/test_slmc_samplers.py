@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from kakehashi_core.errors import InvalidInputError
+from kakehashi_core.errors import ConvergenceError, InvalidInputError, NonFiniteError
+from kakehashi_slmc import local_updates
 from kakehashi_slmc.block_moves import BlockSweeps
 from kakehashi_slmc.distance_shells import distance_shells
 from kakehashi_slmc.heat_bath import PairSweeps, heat_bath_cosines
 from kakehashi_slmc.lattices import lattice
 from kakehashi_slmc.linear_model import LinearModel, shell_features
 from kakehashi_slmc.local_updates import LocalUpdates, fermi_poles, needed_poles
-from kakehashi_slmc.self_learning import SelfLearning
+from kakehashi_slmc.self_learning import Nested, SelfLearning
 from kakehashi_slmc.spin_fermion import SpinFermion
-from kakehashi_slmc.spin_kernels import trajectory
+from kakehashi_slmc.spin_kernels import SphereHMC, trajectory
 from kakehashi_slmc.torch_sweeps import TorchSpins
 from kakehashi_slmc.unit_vectors import random_rotations, random_spins, tangential
 
@@ -164,7 +165,7 @@ def test_poles_of_the_fermi_function():
         needed_poles(1e6)
 
 
-def test_local_updates_know_the_change_of_the_weight():
+def test_local_updates_know_the_change_of_the_weight(monkeypatch):
     """Oracle: diagonalization after every sweep, more moves than are collected; fewer poles are worse."""
     model = SpinFermion.from_matrix(
         lattice("triangular", (4, 5), t_prime=0.3).hopping,
@@ -175,6 +176,13 @@ def test_local_updates_know_the_change_of_the_weight():
     start = random_spins(np.random.default_rng(7), 2, 20)
     drifts = []
     for n_poles in (None, 6):
+        if n_poles is not None:
+            with pytest.raises(
+                InvalidInputError, match="n_poles is 6; at this temperature at least"
+            ):
+                LocalUpdates(model, n_poles=n_poles)
+            monkeypatch.setattr(local_updates, "needed_poles", lambda largest: 6)
+            monkeypatch.setattr(local_updates, "LARGEST_DRIFT", np.inf)
         kernel = LocalUpdates(model, n_poles=n_poles, target_acceptance=None)
         state, rng = kernel.start(start), np.random.default_rng(8)
         for _ in range(3):
@@ -183,6 +191,9 @@ def test_local_updates_know_the_change_of_the_weight():
         assert state.log_weights == pytest.approx(model(state.positions), abs=1e-10)
         drifts.append(kernel.drift)
     assert drifts[0] < 1e-9 < 1e-6 < drifts[1]
+    monkeypatch.setattr(local_updates, "LARGEST_DRIFT", 1e-12)
+    with pytest.raises(ConvergenceError, match="decisions are not exact"):
+        kernel.step(state, rng)
 
 
 def test_blocks_leave_the_rest_alone():
@@ -225,3 +236,76 @@ def test_sweeps_on_a_device_are_those_of_the_cpu(device):
         moved = sweeps.sweep(spins, np.random.default_rng(12))
     assert moved == pytest.approx(expected, abs=1e-11)
     assert (moved != spins).any()
+
+
+@pytest.mark.parametrize(
+    ("couplings", "message"),
+    [
+        (np.zeros((2, 3)), r"shape \(2, 3\)"),
+        ([[0.0, 1.0], [2.0, 0.0]], r"not symmetric: \(0, 1\) is 1.0"),
+        ([[0.0, 1.0], [1.0, 3.0]], r"coupling \(1, 1\) is 3.0"),
+        ([[0.0, np.nan], [np.nan, 0.0]], r"coupling \(0, 1\) is nan"),
+    ],
+)
+def test_couplings_that_cannot_be(couplings, message):
+    """Oracle: what messages say."""
+    with pytest.raises(InvalidInputError, match=message):
+        PairSweeps(couplings)
+
+
+def test_counts_and_sizes_that_cannot_be():
+    """Oracle: what messages say."""
+    with pytest.raises(InvalidInputError, match="n_sweeps must be at least 1"):
+        PairSweeps(BOND, n_sweeps=0)
+    with pytest.raises(InvalidInputError, match=r"\(n_chains, 2, 3\) is needed"):
+        PairSweeps(BOND).sweep(np.zeros((1, 3, 3)), np.random.default_rng(0))
+    with pytest.raises(InvalidInputError, match="times must be at least 1"):
+        Nested(lambda s: np.zeros(len(s)), PairSweeps(BOND), times=0)
+
+
+class Broken:
+    """A weight whose chain 1 is wrong away from the start."""
+
+    def __init__(self, value, slope):
+        self.value, self.slope, self.asked = value, slope, 0
+
+    def value_and_gradient(self, spins):
+        values, gradient = np.zeros(len(spins)), np.zeros(spins.shape)
+        self.asked += 1
+        if self.asked > 2:
+            values[1], gradient[1, 0, 0] = self.value, self.slope
+        return values, gradient
+
+
+@pytest.mark.parametrize(
+    ("value", "slope", "message"),
+    [
+        (np.nan, 0.0, "log-weight is nan for chain 1"),
+        (np.inf, 0.0, "log-weight is inf for chain 1"),
+        (0.0, np.nan, "gradient of the log-weight is not finite for chain 1"),
+        (-np.inf, np.nan, None),
+    ],
+)
+def test_trajectories_name_what_is_not_finite(value, slope, message):
+    """Oracle: what messages say; where the weight is zero, a trajectory is rejected."""
+    kernel = SphereHMC(Broken(value, slope), n_steps=3)
+    rng = np.random.default_rng(0)
+    state = kernel.start(random_spins(rng, 3, 2))
+    if message is None:
+        assert kernel.step(state, rng).accepted.tolist() == [True, False, True]
+        return
+    with pytest.raises(NonFiniteError, match=message):
+        kernel.step(state, rng)
+
+
+def test_samples_that_cannot_be_fitted():
+    """Oracle: what messages say."""
+    found = lattice("chain", (4,))
+    shells = distance_shells(found.positions, found.cell)
+    spins = random_spins(np.random.default_rng(0), 9, 4)
+    weights = np.zeros(9)
+    with pytest.raises(InvalidInputError, match=r"log-weights \(8,\)"):
+        LinearModel.fit(shells, spins, weights[1:])
+    weights[3] = np.nan
+    with pytest.raises(InvalidInputError, match="log-weight of sample 3"):
+        LinearModel.fit(shells, spins, weights)

@@ -136,6 +136,9 @@ def test_hopping_of_both_spins_and_couplings_of_every_site():
         ({"hopping": np.zeros((2, 3))}, r"shape \(2, 3\)"),
         ({"hopping": [[0, np.nan], [np.nan, 0]]}, "not finite"),
         ({"coupling": [1.0, 2.0, 3.0]}, r"J has shape \(3,\)"),
+        ({"n_sites": 3}, "n_sites is 3"),
+        ({"hopping": np.kron(np.eye(2), DIMER)}, "matrix of both spins, give n_sites=2"),
+        ({"coupling": [1j, 1.0]}, "real numbers"),
         ({"temperature": 0.0}, "T is 0.0"),
         ({"temperature": -1.0}, "T is -1.0"),
         ({"chemical_potential": np.inf}, "mu is inf"),
@@ -146,6 +149,35 @@ def test_models_that_cannot_be(change, message):
     options |= change
     with pytest.raises(InvalidInputError, match=message):
         SpinFermion.from_matrix(options.pop("hopping"), options.pop("coupling"), **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hopping": np.array([[0.0, 1.0], [2.0, 0.0]])}, "not Hermitian"),
+        ({"coupling": 1.0}, "for each site"),
+        ({"coupling": np.ones(3)}, r"J has shape \(3,\)"),
+        ({"temperature": np.inf}, "T is inf"),
+        ({"chemical_potential": np.nan}, "mu is nan"),
+    ],
+)
+def test_models_made_directly_are_checked_too(change, message):
+    """Oracle: what messages say; the numbers of ``from_matrix``."""
+    options = {"hopping": np.array(DIMER), "coupling": np.ones(2), "temperature": 0.1}
+    SpinFermion(**options)
+    with pytest.raises(InvalidInputError, match=message):
+        SpinFermion(**(options | change))
+    with pytest.raises(InvalidInputError, match="T is nan"):
+        SpinFermion(**options).at(temperature=np.nan)
+
+
+def test_the_number_of_sites_of_a_matrix_of_both_spins():
+    """Oracle: J of every site."""
+    both = np.kron(np.eye(2), DIMER)
+    spins = random_spins(RNG, 2, 2)
+    one = SpinFermion.from_matrix(both, 2.0, temperature=0.3, n_sites=2)
+    each = SpinFermion.from_matrix(both, [2.0, 2.0], temperature=0.3)
+    assert np.array_equal(one(spins), each(spins))
 
 
 def test_spins_that_cannot_be():

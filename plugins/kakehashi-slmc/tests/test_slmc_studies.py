@@ -30,6 +30,7 @@ def test_power_laws():
         for s in (0, 1, 2)
         for n in (10, 20, 40)
     ]
+    assert power_law(rows[::3]) == {}  # one depth has no slope
     found = power_law(rows)
     assert found["exponent"] == pytest.approx(-0.4)
     assert found["error"] < 0.2
@@ -142,3 +143,5 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         command.bench_slmc(study="layer")
     with pytest.raises(InvalidInputError, match="--steps"):
         command.bench_slmc(steps=0)
+    with pytest.raises(InvalidInputError, match="--seeds must not be negative"):
+        command.bench_slmc(seeds=(1, -2))

@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kakehashi_core.errors import InvalidInputError
+from kakehashi_core.errors import InvalidInputError, unknown_name
 from kakehashi_core.random_streams import spawn
 from kakehashi_slmc.attention_model import AttentionSettings, EquivariantAttention
 from kakehashi_slmc.distance_shells import DistanceShells
 
 FloatArray = npt.NDArray[np.float64]
 Variant = Literal["full", "paper"]
+VARIANTS = ("full", "paper")
 
 PAPER_HEAD = 2
 """Shells of the linear head that reproduces the published acceptance without attention, 0.21. The paper does
@@ -44,6 +45,10 @@ class TrainingSample:
             raise InvalidInputError(
                 f"{self.spins.shape} spins and {n} log-weights do not belong together"
             )
+        if not np.isfinite(self.spins).all():
+            raise InvalidInputError("a spin is not finite; leave such configurations out")
+        if self.gradients is not None and not np.isfinite(self.gradients).all():
+            raise InvalidInputError("a gradient is not finite; leave such configurations out")
         if not np.isfinite(self.log_weights).all():
             raise InvalidInputError("a log-weight is not finite; leave such configurations out")
 
@@ -69,6 +74,20 @@ class AttentionTraining:
     weight_decay: float = 1e-6
     gradient_weight: float = 0.1
     clip_norm: float = 50.0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that train nothing."""
+        for name, least in (("steps", 1), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise InvalidInputError(
+                    f"{name} must be at least {least}, got {getattr(self, name)}"
+                )
+        for name in ("weight_decay", "gradient_weight"):
+            if not 0.0 <= getattr(self, name) < np.inf:
+                raise InvalidInputError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("learning_rate", "grown_learning_rate", "clip_norm"):
+            if not 0.0 < getattr(self, name) < np.inf:
+                raise InvalidInputError(f"{name} must be positive, got {getattr(self, name)}")
 
 
 def train_attention(
@@ -97,7 +116,22 @@ def train_attention(
 
     Returns:
         One network for each depth, shallow ones first.
+
+    Raises:
+        UnknownNameError: If there is no such variant.
+        InvalidInputError: If a number of layers or shells makes no sense, or the sample is empty.
     """
+    if variant not in VARIANTS:
+        raise unknown_name("variant", variant, VARIANTS)
+    for name, number, most in (
+        ("n_layers", n_layers, None),
+        ("n_shells", n_shells, shells.n_shells + 1),
+        ("n_head", n_head, shells.n_shells),
+        ("n_samples", len(sample.log_weights), None),
+    ):
+        if number is not None and (number < 1 or (most is not None and number > most)):
+            limit = "at least 1" if most is None else f"between 1 and {most}"
+            raise InvalidInputError(f"{name} must be {limit}, got {number}")
     training = training or AttentionTraining()
     if n_head is None:
         n_head = {"full": shells.n_shells, "paper": min(PAPER_HEAD, shells.n_shells)}[variant]

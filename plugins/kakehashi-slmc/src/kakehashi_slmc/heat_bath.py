@@ -13,10 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from kakehashi_core.errors import InvalidInputError
+
 FloatArray = npt.NDArray[np.float64]
 
 SMALL_FIELD = 1e-6
 """Below this the distribution is uniform to rounding."""
+SYMMETRY = 1e-10
+"""Largest difference of couplings from their transpose, over the largest of them."""
 
 
 class MovingSpins(Protocol):
@@ -42,10 +46,17 @@ class PairSweeps:
         couplings: M, symmetric with zero diagonal, (n_sites, n_sites).
         n_sweeps: Pairs of one heat-bath and one overrelaxation sweep.
         device: "cpu" is compiled; "cuda" moves thousands of chains side by side.
+
+    Raises:
+        InvalidInputError: If the couplings are not finite, square, symmetric and zero on the diagonal: sweeps
+            would not be reversible with them.
     """
 
     def __init__(self, couplings: FloatArray, *, n_sweeps: int = 2, device: str = "cpu") -> None:
+        if n_sweeps < 1:
+            raise InvalidInputError(f"n_sweeps must be at least 1, got {n_sweeps}")
         self._couplings = np.ascontiguousarray(couplings, dtype=np.float64)
+        _check_couplings(self._couplings)
         self._n_sweeps, self._device = n_sweeps, device
 
     def __call__(
@@ -71,6 +82,11 @@ class PairSweeps:
         sites: npt.NDArray[np.int64] | None = None,
     ) -> FloatArray:
         """Return new spins alone, (n_chains, n_sites, 3); arguments as of a call."""
+        n = len(self._couplings)
+        if np.ndim(spins) != 3 or np.shape(spins)[1:] != (n, 3):
+            raise InvalidInputError(
+                f"spins have shape {np.shape(spins)}; (n_chains, {n}, 3) is needed for couplings of {n} sites"
+            )
         moving = self._moving(spins)
         n_chains, n_sites, _ = spins.shape
         free = np.arange(n_sites) if sites is None else sites
@@ -94,6 +110,28 @@ class PairSweeps:
 
     def _pair_sum(self, spins: FloatArray) -> FloatArray:
         return np.asarray(0.5 * np.einsum("bia,bia->b", spins, np.matmul(self._couplings, spins)))
+
+
+def _check_couplings(couplings: FloatArray) -> None:
+    if couplings.ndim != 2 or couplings.shape[0] != couplings.shape[1] or not couplings.size:
+        raise InvalidInputError(
+            f"couplings have shape {couplings.shape}; (n_sites, n_sites) is needed"
+        )
+    if not np.isfinite(couplings).all():
+        i, j = (int(k) for k in np.argwhere(~np.isfinite(couplings))[0])
+        raise InvalidInputError(f"coupling ({i}, {j}) is {couplings[i, j]}; it must be finite")
+    difference = np.abs(couplings - couplings.T)
+    if difference.max() > SYMMETRY * np.abs(couplings).max():
+        i, j = (int(k) for k in np.unravel_index(int(difference.argmax()), difference.shape))
+        raise InvalidInputError(
+            f"couplings are not symmetric: ({i}, {j}) is {couplings[i, j]}, ({j}, {i}) is "
+            f"{couplings[j, i]}; sweeps with them would bias results. Take half the sum with the transpose."
+        )
+    if np.diagonal(couplings).any():
+        i = int(np.flatnonzero(np.diagonal(couplings))[0])
+        raise InvalidInputError(
+            f"coupling ({i}, {i}) is {couplings[i, i]}; the diagonal must be zero, a spin has length 1"
+        )
 
 
 class _CompiledSpins:

@@ -72,7 +72,7 @@ def lattice(
 
     Args:
         name: "chain", "square", "triangular" or "cubic".
-        lengths: Sites along each direction.
+        lengths: Sites along each direction, in units of the vectors of the lattice.
         t: Hopping to first neighbors, K_ij = -t.
         t_prime: Hopping to second neighbors, K_ij = -t'.
         periodic: Boundary of each direction; False is open.
@@ -84,17 +84,24 @@ def lattice(
     if name not in NEIGHBORS:
         raise unknown_name("lattice", name, NEIGHBORS)
     n_directions = len(VECTORS[name])
-    sizes = tuple(int(n) for n in lengths)
-    if len(sizes) != n_directions or min(sizes) < 1:
+    given = np.atleast_1d(np.asarray(lengths))
+    if given.dtype.kind not in "iu" or given.shape != (n_directions,) or given.min() < 1:
         raise InvalidInputError(
-            f"lengths are {tuple(lengths)}; {name} needs {n_directions} positive numbers of sites"
+            f"lengths are {lengths!r}; {name} needs {n_directions} positive numbers of sites, integers"
         )
+    sizes = tuple(int(n) for n in given)
+    for amplitude_name, value in (("t", t), ("t_prime", t_prime)):
+        _check_real(amplitude_name, value)
     closed = np.broadcast_to(np.asarray(periodic, dtype=bool), (n_directions,))
     phases = np.zeros(n_directions) if twist is None else np.asarray(twist, dtype=float)
-    if phases.shape != (n_directions,) or (phases[~closed] != 0.0).any():
+    if (
+        phases.shape != (n_directions,)
+        or not np.isfinite(phases).all()
+        or (phases[~closed] != 0.0).any()
+    ):
         raise InvalidInputError(
-            f"twist is {twist!r}; one angle for each of the {n_directions} directions, zero where the "
-            "boundary is open, is needed"
+            f"twist is {twist!r}; one angle for each of the {n_directions} directions, finite, and "
+            "zero where the boundary is open, is needed"
         )
     sites = np.indices(sizes).reshape(n_directions, -1).T
     hopping = np.zeros((len(sites), len(sites)), dtype=np.complex128)
@@ -125,7 +132,7 @@ def lattice_of(
             temperature is to be in eV.
 
     Raises:
-        InvalidInputError: If no two atoms are that close.
+        InvalidInputError: If no two atoms are that close, or a hopping is complex or not finite.
     """
     from ase.neighborlist import neighbor_list
 
@@ -133,6 +140,7 @@ def lattice_of(
     if not len(first):
         raise InvalidInputError(f"no two atoms are closer than cutoff = {cutoff!r} Å; raise it")
     amplitude = hopping(distances) if callable(hopping) else np.full(len(distances), hopping)
+    _check_real("hopping", amplitude)
     matrix = np.zeros((len(atoms), len(atoms)))
     np.add.at(matrix, (first, second), -np.asarray(amplitude, dtype=float))
     cell = np.where(np.asarray(atoms.pbc)[:, None], atoms.cell.array, 0.0)
@@ -145,8 +153,12 @@ def lattice_of(
 
 
 def bipartition(hopping: npt.NDArray[np.generic]) -> FloatArray | None:
-    """Return +1 and -1 so that hopping connects unlike signs only, (n_sites,); None if that is impossible."""
+    """Return +1 and -1 so that hopping connects unlike signs only, (n_sites,); None if that is impossible.
+
+    Energies of sites, on the diagonal, are no bonds.
+    """
     bonds = np.abs(np.asarray(hopping)) > 0.0
+    np.fill_diagonal(bonds, val=False)
     signs = np.zeros(len(bonds))
     for start in range(len(bonds)):
         if signs[start]:
@@ -162,6 +174,16 @@ def bipartition(hopping: npt.NDArray[np.generic]) -> FloatArray | None:
                     signs[other] = -signs[site]
                     reached.append(int(other))
     return signs
+
+
+def _check_real(name: str, values: npt.ArrayLike) -> None:
+    found = np.asarray(values)
+    if found.dtype.kind not in "biuf" or not np.isfinite(found).all():
+        shown = values if found.ndim == 0 else f"an array of {found.dtype}"
+        raise InvalidInputError(
+            f"{name} is {shown!r}; real and finite hopping is needed. Phases come with twist, or with a "
+            "matrix of your own."
+        )
 
 
 def _add_hops(

@@ -46,16 +46,22 @@ class LinearModel:
             n_shells: How many shells, the nearest ones; None for all.
 
         Raises:
-            InvalidInputError: If there are fewer samples than parameters.
+            InvalidInputError: If there are fewer samples than parameters, spins and log-weights are not
+                equally many, or one is not finite.
         """
+        targets = checked_targets(spins, log_weights)
         features = shell_features(shells, spins, n_shells=n_shells)
         if len(features) <= features.shape[1]:
             raise InvalidInputError(
                 f"{len(features)} samples cannot fix {features.shape[1] + 1} parameters; give more"
             )
         design = np.column_stack([np.ones(len(features)), features])
-        found = np.linalg.lstsq(design, np.asarray(log_weights, dtype=float), rcond=None)[0]
-        return cls(shells=shells, constant=float(found[0]), coefficients=found[1:])
+        found = np.linalg.lstsq(design, targets, rcond=None)[0]
+        return cls(
+            shells=shells,
+            constant=float(found[0]),
+            coefficients=np.asarray(found[1:], dtype=np.float64),
+        )
 
     @property
     def couplings(self) -> FloatArray:
@@ -74,6 +80,29 @@ class LinearModel:
         """Return log W_eff, (n_chains,), and its derivative by S, (n_chains, n_sites, 3)."""
         fields = np.matmul(self.couplings, spins)
         return self.constant + 0.5 * np.einsum("bia,bia->b", spins, fields), fields
+
+
+def checked_targets(spins: FloatArray, log_weights: npt.ArrayLike) -> FloatArray:
+    """Return log-weights that a model can be fitted to, (n_samples,).
+
+    Raises:
+        InvalidInputError: If spins and log-weights are not equally many, or one is not finite.
+    """
+    targets = np.asarray(log_weights, dtype=np.float64)
+    if np.ndim(spins) != 3 or targets.shape != (len(spins),) or not len(targets):
+        raise InvalidInputError(
+            f"spins have shape {np.shape(spins)} and log-weights {targets.shape}; (n_samples, n_sites, 3) "
+            "and (n_samples,) are needed"
+        )
+    for name, finite in (
+        ("log-weight", np.isfinite(targets)),
+        ("spin", np.isfinite(spins).all(axis=(1, 2))),
+    ):
+        if not finite.all():
+            raise InvalidInputError(
+                f"a {name} of sample {int(np.argmin(finite))} is not finite; leave such samples out"
+            )
+    return targets
 
 
 def shell_features(

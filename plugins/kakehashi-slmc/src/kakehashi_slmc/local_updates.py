@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from kakehashi_core.chains import AdaptedScale, ChainState, Kernel, Step
 from kakehashi_core.chains.kernels import checked_log_weights
-from kakehashi_core.errors import InvalidInputError
+from kakehashi_core.errors import ConvergenceError, InvalidInputError
 from kakehashi_slmc.spin_fermion import SpinFermion
 from kakehashi_slmc.unit_vectors import normalized
 
@@ -31,6 +31,8 @@ ComplexArray = npt.NDArray[np.complex128]
 FERMI_TOLERANCE = 1e-11
 """Largest error of the Fermi function on the spectrum; that of log W is about as large per site."""
 POLE_NUMBERS = tuple(range(8, 400, 4))
+LARGEST_DRIFT = 1e-5
+"""In log W of a sweep; rounding is many orders smaller."""
 DELAY = 16
 """Accepted moves that are collected before the Green functions are multiplied out."""
 
@@ -79,10 +81,14 @@ class LocalUpdates(Kernel):
         model: Exact weight.
         scale: Width of the Gaussian numbers xi of S' = normalize(S + scale xi) at first.
         target_acceptance: What the warm-up aims at; None keeps the scale.
-        n_poles: Of the Fermi function; None for as many as the largest possible energy needs.
+        n_poles: Of the Fermi function, ``needed_poles`` at least; None for as many as the largest possible
+            energy needs.
 
     Attributes:
         drift: Largest difference, in log W, between the sum over poles and a diagonalization so far.
+
+    Raises:
+        InvalidInputError: If there are fewer poles than it takes: decisions would be wrong.
     """
 
     def __init__(
@@ -94,8 +100,12 @@ class LocalUpdates(Kernel):
         n_poles: int | None = None,
     ) -> None:
         self._model = model
-        if n_poles is None:
-            n_poles = needed_poles(largest_energy(model) / model.temperature)
+        needed = needed_poles(largest_energy(model) / model.temperature)
+        n_poles = needed if n_poles is None else n_poles
+        if n_poles < needed:
+            raise InvalidInputError(
+                f"n_poles is {n_poles}; at this temperature at least {needed} are needed for exact decisions"
+            )
         self._poles, self._residues = fermi_poles(n_poles)
         self.scale = AdaptedScale(scale, target=target_acceptance, largest=10.0)
         self.drift = 0.0
@@ -131,6 +141,11 @@ class LocalUpdates(Kernel):
             estimates[chain] += change
         weights = checked_log_weights(self._model, spins)
         self.drift = max(self.drift, float(np.abs(weights - estimates).max()))
+        if self.drift > LARGEST_DRIFT:
+            raise ConvergenceError(
+                f"the sum over poles and a diagonalization differ by {self.drift:.2g} in log W, more than "
+                f"{LARGEST_DRIFT:g}: decisions are not exact. Use SphereHMC or SelfLearning here."
+            )
         self._share = float(accepted.mean()) / n_sites
         return Step(ChainState(spins, weights), accepted > 0, np.ones(n_chains, dtype=bool))
 

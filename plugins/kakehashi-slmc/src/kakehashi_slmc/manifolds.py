@@ -142,6 +142,8 @@ class Sphere(Manifold):
             raise InvalidInputError(
                 f"spins have shape {values.shape}; three numbers for each site are needed"
             )
+        if not values.shape[1]:
+            raise InvalidInputError("a state of no sites; at least one spin is needed")
         wrong = ~(np.abs(np.linalg.norm(values, axis=-1) - 1.0) <= LENGTH_TOLERANCE)
         if wrong.any():
             chain, site = (int(k) for k in np.argwhere(wrong)[0])
@@ -168,6 +170,8 @@ MANIFOLDS: dict[str, type[Manifold]] = {kind.name: kind for kind in (Sphere, Isi
 
 def manifold(name: str) -> Manifold:
     """Return a manifold by name: "sphere", "ising" or "angle"."""
+    if not isinstance(name, str):
+        raise InvalidInputError(f"manifold is {name!r}; one of {', '.join(MANIFOLDS)} is needed")
     if name not in MANIFOLDS:
         raise unknown_name("manifold", name, MANIFOLDS)
     return MANIFOLDS[name]()

@@ -16,6 +16,8 @@ IntArray = npt.NDArray[np.int64]
 
 PENALTIES = (1e-8, 1e-6, 1e-4, 1e-2, 1.0)
 VALIDATION_SHARE = 0.25
+BLOCK = 4_000_000
+"""Numbers of one block of products of pairs; all samples at once would not fit into memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -53,8 +55,9 @@ class PairModel:
         constant = float(log_weights[:n_fitted].mean())
         center, scale = features[:n_fitted].mean(axis=0), features[:n_fitted].std(axis=0)
         scale = np.where(scale > 1e-12, scale, 1.0)
-        standard = (features - center) / scale
-        known, unseen = standard[:n_fitted], standard[n_fitted:]
+        features -= center
+        features /= scale
+        known, unseen = features[:n_fitted], features[n_fitted:]
         inner, cross = known.T @ known, known.T @ (log_weights[:n_fitted] - constant)
         best: tuple[float, FloatArray] | None = None
         for penalty in PENALTIES:
@@ -62,7 +65,7 @@ class PairModel:
             left = log_weights[n_fitted:] - constant - unseen @ found
             residual = float(left.std()) if len(left) else 0.0
             if best is None or residual < best[0]:
-                best = residual, found
+                best = residual, np.asarray(found, dtype=np.float64)
         assert best is not None  # noqa: S101  there is a penalty at least
         weights = best[1] / scale
         n_classes = int(labels.max())
@@ -121,9 +124,20 @@ def _features(vectors: FloatArray, labels: IntArray) -> FloatArray:
     """Return sums over the bonds of each class, and components of the total, (n_samples, n_features)."""
     first, second = np.triu_indices(labels.shape[0], 1)
     kinds = labels[first, second]
-    products = np.einsum("bka,bka->bk", vectors[:, first], vectors[:, second])
+    coupled = kinds > 0
+    first, second, kinds = first[coupled], second[coupled], kinds[coupled]
+    order = np.argsort(kinds, kind="stable")
+    first, second = first[order], second[order]
     n_classes = int(labels.max())
-    sums = np.zeros((len(vectors), n_classes))
-    for kind in range(1, n_classes + 1):
-        sums[:, kind - 1] = products[:, kinds == kind].sum(axis=1)
-    return np.concatenate([sums, vectors.sum(axis=1)], axis=1)
+    edges = np.searchsorted(kinds[order], np.arange(1, n_classes + 2))
+    found = np.zeros((len(vectors), n_classes + vectors.shape[2]))
+    size = max(1, BLOCK // max(1, len(first) * vectors.shape[2]))
+    for begin in range(0, len(vectors), size):
+        block = vectors[begin : begin + size]
+        products = np.einsum("bka,bka->bk", block[:, first], block[:, second])
+        for kind in range(n_classes):
+            found[begin : begin + size, kind] = products[:, edges[kind] : edges[kind + 1]].sum(
+                axis=1
+            )
+    found[:, n_classes:] = vectors.sum(axis=1)
+    return found

@@ -22,8 +22,8 @@ def hopping_from_quspin(static: Any, n_sites: int) -> ComplexArray | FloatArray:
 
     Args:
         static: Operator list of ``spinful_fermion_basis`` ("+-|", "|+-", "n|", "|n", "+|-", "-|+", ...) or of
-            ``spinless_fermion_basis`` over 2 n_sites orbitals, up first ("+-", "-+", "n"); or an object with
-            a public ``static_list``.
+            ``spinless_fermion_basis`` over 2 n_sites orbitals, up first ("+-", "-+", "n"): orbital i is spin
+            up on site i, orbital n_sites + i spin down; or an object with a public ``static_list``.
         n_sites: Number of sites.
 
     Returns:
@@ -31,9 +31,11 @@ def hopping_from_quspin(static: Any, n_sites: int) -> ComplexArray | FloatArray:
         real if it can be. Constants that reordering leaves are dropped: they are the same for all spins.
 
     Raises:
-        InvalidInputError: If a term is not one-body, a site is out of range, or the object does not say what
-            it is made of.
+        InvalidInputError: If a term is not one-body, a site is out of range, a spinless list leaves all spins
+            down out, or the object does not say what it is made of.
     """
+    if isinstance(n_sites, bool) or not isinstance(n_sites, (int, np.integer)) or n_sites < 1:
+        raise InvalidInputError(f"n_sites is {n_sites!r}; a positive number of sites is needed")
     if not isinstance(static, Sequence):
         listed = getattr(static, "static_list", None)
         if listed is None:
@@ -52,6 +54,13 @@ def hopping_from_quspin(static: Any, n_sites: int) -> ComplexArray | FloatArray:
             orbitals = place([int(s) for s in sites])
             matrix[orbitals[0], orbitals[1]] += orbitals[2] * complex(coefficient)
     n = n_sites
+    spinless = all("|" not in term[0] for term in static)
+    if spinless and matrix[:n].any() and not (matrix[n:].any() or matrix[:n, n:].any()):
+        raise InvalidInputError(
+            f"the list of a spinless basis names orbitals 0 to {n - 1} only, those of spin up: there are "
+            f"2 n_sites = {2 * n}, up first. Repeat the terms with {n} added to the sites, or write them as "
+            "'+-|' and '|+-'."
+        )
     mixed = np.abs(matrix[:n, n:]).max() + np.abs(matrix[n:, :n]).max()
     if mixed == 0.0 and np.array_equal(matrix[:n, :n], matrix[n:, n:]):
         matrix = matrix[:n, :n]

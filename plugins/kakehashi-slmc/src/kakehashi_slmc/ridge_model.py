@@ -9,6 +9,9 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from kakehashi_core.errors import InvalidInputError
+from kakehashi_slmc.linear_model import checked_targets
+
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -67,7 +70,15 @@ class RidgeModel:
             log_weights: (n_samples,).
             validation: Spins and log-weights that choose the penalty, of chains that are not fitted.
             penalties: What is tried, per sample.
+
+        Raises:
+            InvalidInputError: If spins and log-weights are not equally many, one is not finite, or a penalty
+                is not positive.
         """
+        log_weights = checked_targets(spins, log_weights)
+        judged = checked_targets(*validation)
+        if not len(penalties) or not all(0.0 < p < np.inf for p in penalties):
+            raise InvalidInputError(f"penalties are {penalties!r}; positive numbers are needed")
         found = features(spins)
         center, scale = found.mean(axis=0), found.std(axis=0)
         scale = np.where(scale > 1e-12, scale, 1.0)
@@ -85,7 +96,7 @@ class RidgeModel:
             )
             for p in penalties
         ]
-        errors = [float(np.var(validation[1] - m(validation[0]))) for m in models]
+        errors = [float(np.var(judged - m(validation[0]))) for m in models]
         return models[int(np.argmin(errors))]
 
     def __call__(self, spins: FloatArray) -> FloatArray:

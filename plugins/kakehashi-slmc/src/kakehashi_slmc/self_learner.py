@@ -84,6 +84,9 @@ class SelfLearner(Kernel):
             raise InvalidInputError(
                 f"bootstrap and refit_every must be at least 10, got {bootstrap} and {refit_every}"
             )
+        for name, number, least in (("n_sweeps", n_sweeps, 1), ("memory", memory, 2)):
+            if number < least:
+                raise InvalidInputError(f"{name} must be at least {least}, got {number}")
         self._exact, self._linear_kind, self._kinds = exact, Linear(shells), tuple(kinds)
         self._bootstrap, self._refit_every, self._memory = bootstrap, refit_every, memory
         self._n_sweeps, self._seed = n_sweeps, seed

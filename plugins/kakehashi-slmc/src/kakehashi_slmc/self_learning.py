@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from kakehashi_core.chains import ChainState, Kernel, LogWeight, Step
 from kakehashi_core.chains.kernels import accept, checked_log_weights, chosen, differ
+from kakehashi_core.errors import InvalidInputError
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -75,6 +76,8 @@ class Nested:
     """
 
     def __init__(self, better: LogWeight, inner: Inner, *, times: int = 4) -> None:
+        if times < 1:
+            raise InvalidInputError(f"times must be at least 1, got {times}")
         self._kernel, self._times = SelfLearning(better, inner), times
 
     def __call__(

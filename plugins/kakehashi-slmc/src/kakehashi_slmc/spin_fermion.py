@@ -39,12 +39,38 @@ class SpinFermion:
         coupling: J of each site, (n_sites,).
         temperature: T.
         chemical_potential: mu.
+
+    Raises:
+        InvalidInputError: If K is not Hermitian, J does not fit it, or a number makes no sense.
     """
 
     hopping: npt.NDArray[np.complexfloating | np.floating] = field(repr=False)
     coupling: FloatArray = field(repr=False)
     temperature: float
     chemical_potential: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no model."""
+        matrix, couplings = _numbers("the hopping matrix", self.hopping), np.asarray(self.coupling)
+        if couplings.ndim != 1 or couplings.dtype.kind not in "biuf":
+            raise InvalidInputError(
+                f"J is an array of shape {couplings.shape} and type {couplings.dtype}; one real number for "
+                "each site, (n_sites,), is needed. SpinFermion.from_matrix takes a single one."
+            )
+        _n_sites(matrix, couplings, len(couplings))
+        if not np.isfinite(matrix).all() or not np.isfinite(couplings).all():
+            raise InvalidInputError(
+                "the hopping matrix or the coupling has an element that is not finite"
+            )
+        _check_hermitian(matrix)
+        for name, value in (("T", self.temperature), ("mu", self.chemical_potential)):
+            if not np.isfinite(value) or (name == "T" and value <= 0.0):
+                raise InvalidInputError(
+                    f"{name} is {value!r}; "
+                    + ("a temperature is positive" if name == "T" else "it must be finite")
+                )
+        object.__setattr__(self, "hopping", matrix)
+        object.__setattr__(self, "coupling", np.asarray(couplings, dtype=np.float64))
 
     @classmethod
     def from_matrix(
@@ -54,6 +80,7 @@ class SpinFermion:
         *,
         temperature: float,
         chemical_potential: float = 0.0,
+        n_sites: int | None = None,
     ) -> Self:
         """Check and make a model.
 
@@ -62,29 +89,24 @@ class SpinFermion:
             coupling: J, one number or one for each site.
             temperature: T, in the unit of K.
             chemical_potential: mu.
+            n_sites: n. A single J does not say whether a matrix is that of both spins: without this it is
+                taken for (n, n).
 
         Raises:
             InvalidInputError: If K is not Hermitian, the lattice falls apart, or a number makes no sense.
         """
-        matrix = np.asarray(hopping)
-        matrix = matrix.astype(np.complex128 if np.iscomplexobj(matrix) else np.float64)
-        couplings = np.asarray(coupling, dtype=np.float64)
-        n = _n_sites(matrix, couplings)
-        if not np.isfinite(matrix).all() or not np.isfinite(couplings).all():
-            raise InvalidInputError(
-                "the hopping matrix or the coupling has an element that is not finite"
-            )
+        matrix = _numbers("the hopping matrix", hopping)
+        couplings = np.asarray(coupling)
+        if couplings.dtype.kind not in "biuf":
+            raise InvalidInputError(f"J is of type {couplings.dtype}; real numbers are needed")
+        n = _n_sites(matrix, couplings, n_sites)
+        if not np.isfinite(matrix).all():
+            raise InvalidInputError("the hopping matrix has an element that is not finite")
         _check_hermitian(matrix)
         _check_connected(matrix, n)
-        for name, value in (("T", temperature), ("mu", chemical_potential)):
-            if not np.isfinite(value) or (name == "T" and value <= 0.0):
-                raise InvalidInputError(
-                    f"{name} is {value!r}; "
-                    + ("a temperature is positive" if name == "T" else "it must be finite")
-                )
         return cls(
             hopping=matrix,
-            coupling=np.broadcast_to(couplings, (n,)).copy(),
+            coupling=np.broadcast_to(couplings, (n,)).astype(np.float64),
             temperature=float(temperature),
             chemical_potential=float(chemical_potential),
         )
@@ -104,11 +126,13 @@ class SpinFermion:
     def at(
         self, *, temperature: float | None = None, chemical_potential: float | None = None
     ) -> Self:
-        """Return the same model elsewhere."""
+        """Return the same model elsewhere.
+
+        Raises:
+            InvalidInputError: If T is not positive, or a number not finite.
+        """
         t = self.temperature if temperature is None else float(temperature)
         mu = self.chemical_potential if chemical_potential is None else float(chemical_potential)
-        if not t > 0.0:
-            raise InvalidInputError(f"T is {t!r}; a temperature is positive")
         return replace(self, temperature=t, chemical_potential=mu)
 
     def __call__(self, spins: npt.ArrayLike) -> FloatArray:
@@ -174,26 +198,34 @@ class SpinFermion:
         return np.asarray(self.occupations(spectrum).sum(axis=-1) / self.n_sites)
 
 
-def _n_sites(matrix: npt.NDArray[np.generic], couplings: FloatArray) -> int:
+def _numbers(what: str, values: npt.ArrayLike) -> npt.NDArray[np.complexfloating | np.floating]:
+    """Return float64 or complex128, as it is if it already is."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biufc":
+        raise InvalidInputError(f"{what} is of type {array.dtype}; numbers are needed")
+    kind = np.complex128 if np.iscomplexobj(array) else np.float64
+    return array.astype(kind, copy=False)
+
+
+def _n_sites(
+    matrix: npt.NDArray[np.generic], couplings: npt.NDArray[np.generic], n_sites: int | None
+) -> int:
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise InvalidInputError(
             f"the hopping matrix has shape {matrix.shape}; (n, n) or (2 n, 2 n) is needed"
         )
     size = len(matrix)
-    if couplings.ndim == 0:
-        return size
-    if (
-        couplings.ndim == 1
-        and len(couplings) in {size, size // 2}
-        and 2 * (size // 2) in {size, size - 1}
-    ):
-        n = len(couplings)
-        if n == size or 2 * n == size:
-            return n
-    raise InvalidInputError(
-        f"J has shape {couplings.shape} and the hopping matrix {matrix.shape}; one J, or one for each site, "
-        "is needed. For a matrix of both spins, (2 n, 2 n), give J of every site."
-    )
+    n = n_sites
+    if n is None:
+        n = size if couplings.ndim == 0 else len(couplings)
+    if couplings.shape not in {(), (n,)} or (size not in {n, 2 * n}):
+        asked = "" if n_sites is None or couplings.shape == (n,) else f", n_sites is {n_sites}"
+        raise InvalidInputError(
+            f"J has shape {couplings.shape} and the hopping matrix {matrix.shape}{asked}; one J, or one for "
+            "each site, is needed, with a matrix (n, n), or (2 n, 2 n) of both spins. For the latter give J "
+            "of every site, or n_sites."
+        )
+    return n
 
 
 def _check_hermitian(matrix: npt.NDArray[np.complexfloating | np.floating]) -> None:
@@ -216,4 +248,9 @@ def _check_connected(matrix: npt.NDArray[np.complexfloating | np.floating], n: i
         raise InvalidInputError(
             f"the lattice falls apart into {n_parts} parts: no path leads from site 0 to site {alone[0]}. "
             "Check the bonds or the cutoff, or sample the parts one by one."
+            + (
+                f" If this is the matrix of both spins, give n_sites={n // 2}."
+                if len(matrix) == n and n % 2 == 0
+                else ""
+            )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -79,7 +80,7 @@ class SpinFermionSampler:
             raise InvalidInputError(
                 f"the lattice has {lattice.n_sites} sites and the model {model.n_sites}"
             )
-        self._model, self._thin = model, thin
+        self._model, self._thin, self._effective = model, thin, effective
         self._shells = _shells(model, lattice)
         self._kernel = SelfLearner(
             model, self._shells, kinds=model_kinds(effective, model, self._shells)
@@ -126,7 +127,7 @@ class SpinFermionSampler:
         self._spins = np.concatenate([self._spins, np.array(found)])
 
     def sample(self, n: int) -> FloatArray:
-        """Return n new states, the chains one after the other, (n, n_sites, 3).
+        """Return n new states, (n, n_sites, 3): those of all chains at one measurement, then at the next.
 
         Raises:
             InvalidInputError: If n is not positive.
@@ -174,6 +175,7 @@ class SpinFermionSampler:
     def state_dict(self) -> Mapping[str, Any]:
         """Return what is needed to go on to the last bit."""
         return {
+            "arguments": self._arguments(),
             "seed": self.seed,
             "n_warm": self._n_warm,
             "kernel": self._kernel.state_dict(),
@@ -189,8 +191,21 @@ class SpinFermionSampler:
         """Go on from a saved state of a sampler with the same arguments.
 
         Raises:
-            InvalidInputError: If the state is that of another lattice or number of chains.
+            InvalidInputError: If the state is that of another model, lattice, number of chains, effective
+                model or thinning, or not all of a state.
         """
+        missing = sorted(set(self.state_dict()) - set(state))
+        if missing:
+            raise InvalidInputError(
+                f"the state has no {', '.join(missing)}; it is not what state_dict of this version returned"
+            )
+        saved = state["arguments"]
+        for name, own in self._arguments().items():
+            if saved.get(name) != own:
+                raise InvalidInputError(
+                    f"the state is that of a sampler with {name} = {saved.get(name)!r}, this one has "
+                    f"{own!r}; make a sampler with the same arguments"
+                )
         if np.shape(state["positions"]) != self._state.positions.shape:
             raise InvalidInputError(
                 f"the state holds spins of shape {np.shape(state['positions'])}, this sampler has "
@@ -203,6 +218,17 @@ class SpinFermionSampler:
         self._spins = np.array(state["spins"])
         self._spectra = self._spectra[:0]
         self._accepted, self._moved = int(state["accepted"]), int(state["moved"])
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return what makes states of another sampler another distribution or another series."""
+        return {
+            "temperature": self._model.temperature,
+            "chemical_potential": self._model.chemical_potential,
+            "hopping and coupling": _digest(self._model.hopping, self._model.coupling),
+            "shells": _digest(self._shells.labels),
+            "effective": self._effective,
+            "thin": int(self._thin),
+        }
 
     def _series(self, operator: Any) -> FloatArray:
         """Return an observable at every measurement, (n_chains, n_measurements)."""
@@ -229,9 +255,7 @@ class SpinFermionSampler:
             if operator == "magnetization":
                 return magnetization
             if operator == "staggered_magnetization":
-                signs = bipartition(
-                    self._model.hopping[: self._model.n_sites, : self._model.n_sites]
-                )
+                signs = bipartition(_bonds(self._model))
                 if signs is None:
                     raise InvalidInputError(
                         "the lattice is not bipartite; there is no staggered magnetization. Pass a function "
@@ -302,13 +326,27 @@ def _shells(model: SpinFermion, lattice: Lattice | None) -> DistanceShells:
     if lattice is not None:
         return distance_shells(lattice.positions, lattice.cell)
     n = model.n_sites
+    labels = pair_classes(n, _bonds(model))
+    counts = np.array([(labels == k).sum() / n for k in range(1, labels.max() + 1)])
+    return DistanceShells(labels=labels, distances=np.arange(1.0, labels.max() + 1), counts=counts)
+
+
+def _bonds(model: SpinFermion) -> npt.NDArray[np.bool_]:
+    """Return which sites hopping of any spin connects, (n_sites, n_sites)."""
+    n = model.n_sites
     bonds = np.abs(model.hopping) > 0.0
     if len(bonds) == 2 * n:
         bonds = bonds[:n, :n] | bonds[:n, n:] | bonds[n:, :n] | bonds[n:, n:]
     np.fill_diagonal(bonds, val=False)
-    labels = pair_classes(n, bonds)
-    counts = np.array([(labels == k).sum() / n for k in range(1, labels.max() + 1)])
-    return DistanceShells(labels=labels, distances=np.arange(1.0, labels.max() + 1), counts=counts)
+    return np.asarray(bonds)
+
+
+def _digest(*arrays: npt.NDArray[Any]) -> str:
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(f"{array.shape} {array.dtype}".encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:16]
 
 
 def small_sampler(*, seed: int | None = None) -> SpinFermionSampler:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from kakehashi_core.chains import AdaptedScale, ChainState, Kernel, LogWeight, Step
 from kakehashi_core.chains.kernels import accept, checked_log_weights, chosen
-from kakehashi_core.errors import InvalidInputError
+from kakehashi_core.errors import InvalidInputError, NonFiniteError
 from kakehashi_slmc.unit_vectors import normalized, tangential
 
 FloatArray = npt.NDArray[np.float64]
@@ -171,8 +171,12 @@ def trajectory(
 
     Returns:
         Spins and momenta at the end, and log W there, (n_chains,).
+
+    Raises:
+        NonFiniteError: If log W is NaN or plus infinity, or a gradient not finite where the weight is not
+            zero; the message names the chain. Where it is zero, such a force counts as zero.
     """
-    _, gradient = weight.value_and_gradient(spins)
+    _, gradient = _finite(*weight.value_and_gradient(spins))
     value = np.zeros(len(spins))
     for _ in range(n_steps):
         momenta = momenta + 0.5 * step_size * tangential(gradient, spins)
@@ -182,6 +186,27 @@ def trajectory(
         turned = spins * np.cos(angle) + direction * np.sin(angle)
         momenta = momenta * np.cos(angle) - spins * speed * np.sin(angle)
         spins = normalized(turned)
-        value, gradient = weight.value_and_gradient(spins)
+        value, gradient = _finite(*weight.value_and_gradient(spins))
         momenta = tangential(momenta, spins) + 0.5 * step_size * tangential(gradient, spins)
     return spins, momenta, value
+
+
+def _finite(values: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return both, without forces that are not finite where the weight is zero."""
+    wrong = np.isnan(values) | (values == np.inf)
+    if wrong.any():
+        chain = int(np.argmax(wrong))
+        raise NonFiniteError(
+            f"the log-weight is {values[chain]} for chain {chain} on a trajectory; it must be a number or "
+            "minus infinity. Look at the weight, or take a smaller step_size."
+        )
+    bad = ~np.isfinite(gradient).all(axis=tuple(range(1, gradient.ndim)))
+    if not bad.any():
+        return values, gradient
+    named = bad & np.isfinite(values)
+    if named.any():
+        raise NonFiniteError(
+            f"the gradient of the log-weight is not finite for chain {int(np.argmax(named))} on a "
+            "trajectory, where the log-weight is; look at the gradient there"
+        )
+    return values, np.where(np.isfinite(gradient), gradient, 0.0)

@@ -60,6 +60,11 @@ class Step:
 class Kernel(ABC):
     """One reversible step of all chains."""
 
+    @property
+    def least_warmup(self) -> int:
+        """Steps of the shortest warm-up that makes sense; 0 where there is little to learn."""
+        return 0
+
     @abstractmethod
     def start(self, positions: Positions) -> ChainState:
         """Return positions with their weights."""
@@ -121,7 +126,8 @@ class Metropolis(Kernel):
 
     def step(self, state: ChainState, rng: np.random.Generator) -> Step:
         """See the base class."""
-        proposed = self._propose(state.positions, self.scale.value, rng)
+        # A proposal may work in place: it gets positions of its own.
+        proposed = np.asarray(self._propose(state.positions.copy(), self.scale.value, rng))
         log_weights = checked_log_weights(self._log_weight, proposed)
         accepted = accept(log_weights - state.log_weights, rng)
         moved = differ(proposed, state.positions)
@@ -152,6 +158,11 @@ class Repeated(Kernel):
         if times < 1:
             raise InvalidInputError(f"times must be at least 1, got {times}")
         self._kernel, self._times = kernel, times
+
+    @property
+    def least_warmup(self) -> int:
+        """That of the kernel."""
+        return self._kernel.least_warmup
 
     def start(self, positions: Positions) -> ChainState:
         """See the base class."""
@@ -192,6 +203,11 @@ class EitherWay(Kernel):
         if not kernels:
             raise InvalidInputError("at least one kernel is needed, got none")
         self._kernels = tuple(kernels)
+
+    @property
+    def least_warmup(self) -> int:
+        """The longest of the kernels."""
+        return max(kernel.least_warmup for kernel in self._kernels)
 
     def start(self, positions: Positions) -> ChainState:
         """See the base class."""
@@ -299,7 +315,8 @@ def checked_log_weights(log_weight: LogWeight, positions: Positions) -> FloatArr
         NonFiniteError: If one is NaN or plus infinity; the message names the chain.
         InvalidInputError: If their shape is wrong.
     """
-    values = np.asarray(log_weight(positions), dtype=np.float64)
+    # A copy: the function may return the same array each time.
+    values = np.array(log_weight(positions), dtype=np.float64)
     if values.shape != (len(positions),):
         raise InvalidInputError(
             f"log_weight returned shape {values.shape} for {len(positions)} chains; one number for each is "

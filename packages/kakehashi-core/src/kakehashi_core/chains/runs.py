@@ -26,6 +26,9 @@ Observable = Callable[[ChainState], npt.ArrayLike]
 """State to one number per chain, (n_chains,), or several, (n_chains, ...)."""
 
 CHECKPOINT_SECONDS = 60.0
+SAME_WEIGHT = 1e-6
+"""Log-weights of saved positions that differ by less, relative or absolute, are alike: kernels that add up
+changes of energies drift a little in long runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -109,7 +112,8 @@ def run_chains(
         description: For the progress bar.
 
     Raises:
-        InvalidInputError: If a number makes no sense, or the directory holds a run with other settings.
+        InvalidInputError: If a number makes no sense, an observable is not one, the warm-up is too short for
+            the kernel, or the directory holds a run with other settings or of another weight.
         NonFiniteError: If an observable is not finite; the message names the chain.
         CheckpointError: If no checkpoint in the directory is intact.
         LockedError: If another process works in the directory.
@@ -119,25 +123,32 @@ def run_chains(
         ("thin", thin, 1),
         ("warmup", warmup, 0),
     ):
+        if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
+            raise InvalidInputError(f"{name} must be an integer, got {number!r}")
         if number < least:
             raise InvalidInputError(f"{name} must be at least {least}, got {number}")
+    if warmup < kernel.least_warmup:
+        raise InvalidInputError(
+            f"warmup is {warmup}; {type(kernel).__name__} learns during at least {kernel.least_warmup} steps"
+        )
+    _check_observables(observables)
     used = recorded_seed(seed)
     settings = {
-        "n_measurements": n_measurements,
-        "thin": thin,
-        "warmup": warmup,
+        "n_measurements": int(n_measurements),
+        "thin": int(thin),
+        "warmup": int(warmup),
         "seed": used,
-        "shape": list(positions.shape),
+        "shape": list(np.shape(positions)),
         "observables": sorted(observables),
+        "kernel": type(kernel).__name__,
     }
     with ExitStack() as stack:
         store = None
         if directory is not None:
             stack.enter_context(directory_lock(directory))
             store = _Store(Path(directory), settings)
-        run = _Running(kernel, positions, observables, settings)
-        if store is not None:
-            run.take_over(store.load())
+        saved_state = None if store is None else store.load()
+        run = _Running(kernel, positions, observables, settings, saved_state)
         advance = stack.enter_context(progress_bar(description, total=run.n_total))
         advance(run.n_done)
         saved = time.monotonic()
@@ -161,15 +172,21 @@ class _Running:
         positions: Positions,
         observables: Mapping[str, Observable],
         settings: Mapping[str, Any],
+        saved: Mapping[str, Any] | None,
     ) -> None:
         self._kernel, self._observables, self._settings = kernel, observables, settings
-        self._state = kernel.start(np.array(positions))
+        self._state = kernel.start(np.array(positions if saved is None else saved["positions"]))
         self._rng = np.random.default_rng(settings["seed"])
         self._series: dict[str, FloatArray] = {}
         n_chains = len(positions)
         self._accepted = np.zeros(n_chains, dtype=np.int64)
         self._moved = np.zeros(n_chains, dtype=np.int64)
         self.n_done = 0
+        if saved is not None:
+            self._take_over(saved)
+        if self.n_done < self.n_total:
+            for name in observables:
+                self._values(name)
 
     @property
     def n_total(self) -> int:
@@ -206,17 +223,6 @@ class _Running:
             "moved": self._moved,
         }
 
-    def take_over(self, state: Mapping[str, Any] | None) -> None:
-        """Go on from a state."""
-        if state is None:
-            return
-        self.n_done = int(state["n_done"])
-        self._state = ChainState(np.array(state["positions"]), np.array(state["log_weights"]))
-        self._kernel.load_state_dict(state["kernel"])
-        self._rng.bit_generator.state = state["rng"]
-        self._series = {name: np.array(values) for name, values in state["series"].items()}
-        self._accepted, self._moved = np.array(state["accepted"]), np.array(state["moved"])
-
     def result(self) -> ChainRun:
         """Return what was measured."""
         return ChainRun(
@@ -227,14 +233,21 @@ class _Running:
             seed=self._settings["seed"],
         )
 
+    def _take_over(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state, once the kernel has weighed its positions anew."""
+        before, now = np.array(state["log_weights"]), np.asarray(self._state.log_weights)
+        _check_same_weight(before, now, type(self._kernel).__name__)
+        self.n_done = int(state["n_done"])
+        # The bits that were saved, not those of the new weight: the run goes on as if it had not stopped.
+        self._state = ChainState(np.array(state["positions"]), before)
+        self._kernel.load_state_dict(state["kernel"])
+        self._rng.bit_generator.state = state["rng"]
+        self._series = {name: np.array(values) for name, values in state["series"].items()}
+        self._accepted, self._moved = np.array(state["accepted"]), np.array(state["moved"])
+
     def _measure(self, number: int) -> None:
-        for name, observable in self._observables.items():
-            values = np.asarray(observable(self._state), dtype=np.float64)
-            if values.ndim < 1 or len(values) != self._state.n_chains:
-                raise InvalidInputError(
-                    f"observable {name!r} has shape {values.shape}; the first axis must be that of the "
-                    f"{self._state.n_chains} chains"
-                )
+        for name in self._observables:
+            values = self._values(name)
             if not np.isfinite(values).all():
                 chain = int(np.argwhere(~np.isfinite(values))[0][0])
                 raise NonFiniteError(
@@ -245,6 +258,67 @@ class _Running:
                 n = self._settings["n_measurements"]
                 self._series[name] = np.zeros((len(values), n, *values.shape[1:]))
             self._series[name][:, number] = values
+
+    def _values(self, name: str) -> FloatArray:
+        """Return an observable where the chains stand, (n_chains, ...)."""
+        raw = np.asarray(self._observables[name](self._state))
+        if raw.dtype.kind not in "biuf":
+            raise InvalidInputError(
+                f"observable {name!r} returned {raw.dtype} values; real numbers are needed. Measure real and "
+                "imaginary parts one by one."
+            )
+        values = raw.astype(np.float64)
+        if values.ndim < 1 or len(values) != self._state.n_chains:
+            raise InvalidInputError(
+                f"observable {name!r} has shape {values.shape}; the first axis must be that of the "
+                f"{self._state.n_chains} chains"
+            )
+        known = self._series.get(name)
+        if known is not None and (known.shape[:1] + known.shape[2:]) != values.shape:
+            raise InvalidInputError(
+                f"observable {name!r} has shape {values.shape}, and had "
+                f"{known.shape[:1] + known.shape[2:]} before; use the same, or a new directory"
+            )
+        return values
+
+
+def _check_observables(observables: Mapping[str, Observable]) -> None:
+    if not isinstance(observables, Mapping):
+        raise InvalidInputError(
+            f"observables are a {type(observables).__name__}; a mapping of names to functions of the state "
+            "is needed, such as {'x': lambda state: state.positions[:, 0]}"
+        )
+    for name, function in observables.items():
+        if not isinstance(name, str) or not callable(function):
+            raise InvalidInputError(
+                f"observable {name!r} is a {type(function).__name__}; a name and a function of the state are "
+                "needed"
+            )
+
+
+def _check_same_weight(before: FloatArray, now: FloatArray, kernel: str) -> None:
+    """Refuse a saved run whose positions have another weight now.
+
+    Raises:
+        InvalidInputError: If log-weights differ by more than rounding.
+    """
+    same = before.shape == now.shape and np.allclose(
+        before, now, rtol=SAME_WEIGHT, atol=SAME_WEIGHT
+    )
+    if same:
+        return
+    where, shown = "", f"of shape {before.shape}, now {now.shape}"
+    if before.shape == now.shape:
+        index = tuple(
+            int(k)
+            for k in np.argwhere(~np.isclose(before, now, rtol=SAME_WEIGHT, atol=SAME_WEIGHT))[0]
+        )
+        where = f" of chain {index[0]}" + (f", copy {index[1]}" if len(index) > 1 else "")
+        shown = f"{before[index]:.10g} when they were saved, now {now[index]:.10g}"
+    raise InvalidInputError(
+        f"the directory holds a run of another weight: log-weights{where} were {shown} by this {kernel}. "
+        "Use the model of that run, or a new directory."
+    )
 
 
 class _Store:
@@ -270,7 +344,8 @@ class _Store:
                 f"{self._directory} holds a run of another kind; take a new directory"
             )
         before = state["settings"]
-        changed = [k for k, v in self._settings.items() if before.get(k) != v]
+        # Runs of before "kernel" was recorded have none.
+        changed = [k for k, v in self._settings.items() if k in before and before[k] != v]
         if changed:
             raise InvalidInputError(
                 f"the run in {self._directory} was started with {changed[0]} = {before.get(changed[0])!r}, "

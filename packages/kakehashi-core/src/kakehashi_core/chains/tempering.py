@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kakehashi_core.chains.kernels import ChainState, Kernel, Positions, Step, accept
-from kakehashi_core.errors import InvalidInputError
+from kakehashi_core.errors import InvalidInputError, NonFiniteError
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -45,15 +45,35 @@ class ParallelTempering(Kernel):
         self.exchanges = np.zeros(len(kernels) - 1, dtype=np.int64)
         self.attempts = np.zeros(len(kernels) - 1, dtype=np.int64)
 
+    @property
+    def least_warmup(self) -> int:
+        """The longest of the kernels."""
+        return max(kernel.least_warmup for kernel in self._kernels)
+
     def start(self, positions: Positions) -> ChainState:
-        """Take positions (n_chains, n_temperatures, ...)."""
+        """Take positions (n_chains, n_temperatures, ...).
+
+        Raises:
+            InvalidInputError: If positions have no axis of the temperatures, or log-weights at all
+                temperatures have another shape or other values than those of the kernels.
+            NonFiniteError: If a log-weight is NaN or plus infinity.
+        """
         n = len(self._kernels)
         if positions.ndim < 2 or positions.shape[1] != n:
             raise InvalidInputError(
                 f"positions have shape {positions.shape}; the second axis must hold the {n} temperatures"
             )
         each = [kernel.start(positions[:, k]).log_weights for k, kernel in enumerate(self._kernels)]
-        return ChainState(positions, np.stack(each, axis=1))
+        weights = np.stack(each, axis=1)
+        own = np.einsum("bkk->bk", self._table(positions))
+        wrong = ~np.isclose(own, weights, rtol=1e-8, atol=1e-8)
+        if wrong.any():
+            chain, k = (int(i) for i in np.argwhere(wrong)[0])
+            raise InvalidInputError(
+                f"kernel {k} gives chain {chain} the log-weight {weights[chain, k]:.10g}, log_weights gives "
+                f"{own[chain, k]:.10g} in column {k}; column k must be the weight of kernel k, coldest first"
+            )
+        return ChainState(positions, weights)
 
     def step(self, state: ChainState, rng: np.random.Generator) -> Step:
         """Move at every temperature, then exchange pairs; a coin decides which come first."""
@@ -95,8 +115,7 @@ class ParallelTempering(Kernel):
         if not len(lower):
             return
         n_chains = len(positions)
-        flat = positions.reshape(-1, *positions.shape[2:])
-        table = np.asarray(self._log_weights(flat)).reshape(n_chains, len(self._kernels), -1)
+        table = self._table(positions)
         for k in lower:
             ratio = (
                 table[:, k + 1, k] + table[:, k, k + 1] - table[:, k, k] - table[:, k + 1, k + 1]
@@ -108,3 +127,23 @@ class ParallelTempering(Kernel):
             positions[swapped[:, None], pair] = positions[swapped[:, None], pair[::-1]]
             weights[swapped, k] = table[swapped, k + 1, k]
             weights[swapped, k + 1] = table[swapped, k, k + 1]
+
+    def _table(self, positions: Positions) -> FloatArray:
+        """Return log-weights of every copy at all temperatures, (n_chains, n_copies, n_temperatures)."""
+        n_chains, n = len(positions), len(self._kernels)
+        found = np.asarray(
+            self._log_weights(positions.reshape(-1, *positions.shape[2:])), dtype=np.float64
+        )
+        if found.shape != (n_chains * n, n):
+            raise InvalidInputError(
+                f"log_weights returned shape {found.shape} for {n_chains * n} states and {n} kernels; "
+                f"({n_chains * n}, {n}), one column for each temperature, is needed"
+            )
+        wrong = np.isnan(found) | (found == np.inf)
+        if wrong.any():
+            row, column = (int(i) for i in np.argwhere(wrong)[0])
+            raise NonFiniteError(
+                f"log_weights returned {found[row, column]} for copy {row % n} of chain {row // n} at "
+                f"temperature {column}; it must be a number or minus infinity"
+            )
+        return found.reshape(n_chains, n, n)

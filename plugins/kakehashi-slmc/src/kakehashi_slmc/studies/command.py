@@ -85,6 +85,8 @@ def bench_slmc(
             raise InvalidInputError(f"--{name} must be at least 1, got {number}")
     if not seeds:
         raise InvalidInputError("at least one seed is needed")
+    if min(seeds) < 0:
+        raise InvalidInputError(f"--seeds must not be negative, got {min(seeds)}")
     console = Console()
     if not console.is_terminal:
         console = Console(width=130)
@@ -171,6 +173,8 @@ def _layer_table(found: Mapping[str, Any]) -> Table:
         measured = ", ".join(f"{r['measured_acceptance']:.3f}" for r in rows)
         table.add_row(*map(str, key), f"{variance:.3f}", f"{expected:.3f}", measured)
     for head, fit in found["fits"].items():
+        if not fit:
+            continue
         table.caption = (
             table.caption or ""
         ) + f"head of {head}: variance ~ parameters^{fit['exponent']:.2f}({fit['error']:.2f})  "

@@ -133,7 +133,12 @@ def power_law(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
     Args:
         rows: With "seed", "n_parameters" and "variance".
+
+    Returns:
+        Exponent, error and number of seeds; nothing where all have one number of parameters.
     """
+    if len({r["n_parameters"] for r in rows}) < 2:
+        return {}
     seeds = sorted({r["seed"] for r in rows})
     by_seed = {
         s: np.array(
