@@ -9,8 +9,7 @@ import torch
 from kakehashi_botan.mixtures import ternary_kob_andersen
 from kakehashi_botan.sampling import Liquid
 from kakehashi_botan.sampling.compiled_field import CompiledField
-from kakehashi_botan.sampling.flow import Flow, integrate
-from kakehashi_botan.sampling.flow_training import (
+from kakehashi_botan.sampling.field_fitting import (
     bounded_energies,
     energy_loss,
     fit_continuity,
@@ -18,6 +17,7 @@ from kakehashi_botan.sampling.flow_training import (
     paired,
     variance_loss,
 )
+from kakehashi_botan.sampling.flow import Flow, integrate
 from kakehashi_botan.sampling.liquids import small_ternary_liquid
 from kakehashi_botan.sampling.monte_carlo import equilibrated
 from kakehashi_botan.sampling.reweighting import CollapsedWeightsWarning, WeightedSamples

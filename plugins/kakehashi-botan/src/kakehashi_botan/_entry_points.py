@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from kakehashi_core.specs import API_VERSION, CalculatorSpec, Citation, CommandSpec, Domain
+from kakehashi_core.specs import (
+    API_VERSION,
+    CalculatorSpec,
+    Citation,
+    CommandSpec,
+    Domain,
+    SamplerSpec,
+)
 
 KOB_ANDERSEN = Citation(
     text=(
@@ -50,6 +57,22 @@ T_BOTAN = Citation(
   year   = {2026},
   eprint = {2603.13820},
   archivePrefix = {arXiv}
+}""",
+)
+FLOWS = Citation(
+    text=(
+        "G. Jung, G. Biroli, L. Berthier, Normalizing flows as an enhanced sampling method for atomistic "
+        "supercooled liquids, Mach. Learn.: Sci. Technol. 5, 035053 (2024)"
+    ),
+    doi="10.1088/2632-2153/ad6ca0",
+    bibtex="""@article{jung2024normalizing,
+  author  = {Jung, Gerhard and Biroli, Giulio and Berthier, Ludovic},
+  title   = {Normalizing flows as an enhanced sampling method for atomistic supercooled liquids},
+  journal = {Machine Learning: Science and Technology},
+  volume  = {5},
+  pages   = {035053},
+  year    = {2024},
+  doi     = {10.1088/2632-2153/ad6ca0}
 }""",
 )
 
@@ -205,9 +228,67 @@ def _learned(
     )
 
 
+def flow_ka2d() -> SamplerSpec:
+    """Describe the sampler of a small glass-forming liquid; torch is imported when one is asked for."""
+    return SamplerSpec(
+        name="flow-ka2d",
+        api_version=API_VERSION,
+        factory="kakehashi_botan.sampling.glass_sampler:GlassSampler",
+        summary="equilibrium configurations of a two-dimensional glass former, with a trained flow",
+        citation=FLOWS,
+        code_license="MIT",
+        weights_license="MIT",
+        checkpoint="weights/flow-ka2d.safetensors",
+        domain=Domain(
+            note=(
+                "ternary Kob-Andersen mixture, 20 + 11 + 12 particles in two dimensions, density 1.19, "
+                "T = 0.49 to 1.6"
+            )
+        ),
+        units={
+            "energy": "epsilon_AA",
+            "states": "positions, (n, n_particles, 2), sigma_AA",
+            "temperature": "epsilon_AA/k_B",
+        },
+        devices=("cpu", "cuda"),
+        dtypes=("float64",),
+        samples=("kakehashi_botan.sampling.glass_sampler:small_sampler",),
+    )
+
+
 def train_botan() -> CommandSpec:
     """Describe the training of propensity models, and the making of data for it."""
     return _command("train", "training.command:train_botan", "train propensity models from scratch")
+
+
+def train_flow() -> CommandSpec:
+    """Describe the training of flows between temperatures, and the making of samples for it."""
+    return _command(
+        "train",
+        "training.command:train_flow",
+        "train a flow between temperatures from scratch",
+        citation=FLOWS,
+    )
+
+
+def glass_sample() -> CommandSpec:
+    """Describe sampling of a glass former from the command line."""
+    return _command(
+        "glass",
+        "glass_sample:glass_sample",
+        "equilibrium configurations of a small glass former, with weights checked",
+        citation=FLOWS,
+    )
+
+
+def bench_flow() -> CommandSpec:
+    """Describe the comparison of flows with Monte Carlo methods."""
+    return _command(
+        "bench",
+        "training.sampling_comparison:bench_flow",
+        "samples of a glass former: flows beside Metropolis, swap, tempering and annealing",
+        citation=FLOWS,
+    )
 
 
 def bench_botan() -> CommandSpec:
@@ -241,13 +322,15 @@ def glass_map() -> CommandSpec:
     return _command("glass", "glass_map:glass_map", "a picture of where a glass will move")
 
 
-def _command(verb: str, factory: str, summary: str, *, position: int = 50) -> CommandSpec:
+def _command(
+    verb: str, factory: str, summary: str, *, position: int = 50, citation: Citation = BOTAN
+) -> CommandSpec:
     return CommandSpec(
         name=factory.partition(":")[2].replace("_", "-"),
         api_version=API_VERSION,
         factory=f"kakehashi_botan.{factory}",
         summary=summary,
-        citation=BOTAN,
+        citation=citation,
         code_license="MIT",
         units={"length": "sigma_AA"},
         verb=verb,

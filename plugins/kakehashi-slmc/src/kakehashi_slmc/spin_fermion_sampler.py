@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kakehashi_core.chains import (
-    Autocorrelation,
-    ChainState,
-    autocorrelation,
-    effective_sample_size,
-    rhat,
-)
+from kakehashi_core.chains import ChainSampler
 from kakehashi_core.errors import InvalidInputError, unknown_name
-from kakehashi_core.random_streams import recorded_seed
 from kakehashi_core.results import Estimate
 from kakehashi_slmc.distance_shells import DistanceShells
 from kakehashi_slmc.lattices import Lattice, bipartition, lattice
@@ -33,12 +25,10 @@ FloatArray = npt.NDArray[np.float64]
 SpinFunction = Callable[[FloatArray], FloatArray]
 
 OBSERVABLES = ("energy", "filling", "magnetization", "staggered_magnetization")
-FIRST_RUN = 400
-"""Measurements of each chain that are made when an average is asked for before anything was sampled."""
 AXES = {"x": 0, "y": 1, "z": 2}
 
 
-class SpinFermionSampler:
+class SpinFermionSampler(ChainSampler):
     """Exact samples of classical spins that electrons feel.
 
     The first call that needs samples warms up: it learns an effective model and freezes it. Further calls go
@@ -73,71 +63,30 @@ class SpinFermionSampler:
         thin: int = 1,
         seed: int | None = None,
     ) -> None:
-        for name, number in (("n_chains", n_chains), ("thin", thin)):
-            if number < 1:
-                raise InvalidInputError(f"{name} must be at least 1, got {number}")
+        if n_chains < 1:
+            raise InvalidInputError(f"n_chains must be at least 1, got {n_chains}")
         if lattice is not None and lattice.n_sites != model.n_sites:
             raise InvalidInputError(
                 f"the lattice has {lattice.n_sites} sites and the model {model.n_sites}"
             )
-        self._model, self._thin, self._effective = model, thin, effective
+        self._model, self._effective = model, effective
         self._shells = _shells(model, lattice)
-        self._kernel = SelfLearner(
+        self._learner = SelfLearner(
             model, self._shells, kinds=model_kinds(effective, model, self._shells)
         )
-        self._warmup = 2 * self._kernel.least_warmup if warmup is None else int(warmup)
-        if self._warmup < self._kernel.least_warmup:
-            raise InvalidInputError(
-                f"warmup is {warmup}; learning takes at least {self._kernel.least_warmup} steps"
-            )
-        self.seed = recorded_seed(seed)
-        self._rng = np.random.default_rng(self.seed)
-        self._state = self._kernel.start(random_spins(self._rng, n_chains, model.n_sites))
-        self._n_warm = 0
-        self._spins = np.zeros((0, n_chains, model.n_sites, 3))
         self._spectra = np.zeros((0, n_chains, 2 * model.n_sites))
-        self._accepted = self._moved = 0
+        super().__init__(
+            self._learner,
+            lambda rng: random_spins(rng, n_chains, model.n_sites),
+            warmup=warmup,
+            thin=thin,
+            seed=seed,
+        )
 
     @property
     def learned(self) -> LearnedModel | None:
         """Which effective model moves the spins; None before the warm-up."""
-        return self._kernel.learned
-
-    def run(self, n_measurements: int) -> None:
-        """Measure each chain so many times more.
-
-        Raises:
-            InvalidInputError: If the number is not positive.
-        """
-        if n_measurements < 1:
-            raise InvalidInputError(f"n_measurements must be at least 1, got {n_measurements}")
-        while self._n_warm < self._warmup:
-            step = self._kernel.step(self._state, self._rng)
-            self._state = step.state
-            self._kernel.adapt(step)
-            self._n_warm += 1
-        found = []
-        for _ in range(n_measurements):
-            for _ in range(self._thin):
-                step = self._kernel.step(self._state, self._rng)
-                self._state = step.state
-                self._accepted += int((step.accepted & step.moved).sum())
-                self._moved += int(step.moved.sum())
-            found.append(self._state.positions)
-        self._spins = np.concatenate([self._spins, np.array(found)])
-
-    def sample(self, n: int) -> FloatArray:
-        """Return n new states, (n, n_sites, 3): those of all chains at one measurement, then at the next.
-
-        Raises:
-            InvalidInputError: If n is not positive.
-        """
-        if n < 1:
-            raise InvalidInputError(f"the number of states must be at least 1, got {n}")
-        n_measurements = math.ceil(n / self._state.n_chains)
-        self.run(n_measurements)
-        new = self._spins[-n_measurements:]
-        return np.asarray(new.reshape(-1, *new.shape[2:])[:n].copy())
+        return self._learner.learned
 
     def expt_value(self, operator: Any) -> Estimate:
         """Return the thermal average of an observable with its error.
@@ -154,98 +103,28 @@ class SpinFermionSampler:
         """
         return self.autocorrelation(operator).estimate()
 
-    def energy(self) -> Estimate:
-        """Return the average energy of the electrons, without mu N."""
-        return self.expt_value("energy")
-
-    def autocorrelation(self, operator: Any) -> Autocorrelation:
-        """Return how long an observable is remembered, in measurements; arguments as of ``expt_value``."""
-        return autocorrelation(self._series(operator))
-
-    def diagnostics(self) -> Mapping[str, float]:
-        """Return acceptance of moved proposals, and of the energy tau_int, ESS and R-hat."""
-        values = self._series("energy")
-        return {
-            "acceptance": self._accepted / max(self._moved, 1),
-            "tau_int": autocorrelation(values).tau_int,
-            "ESS": effective_sample_size(values) if len(values) > 1 else float("nan"),
-            "R-hat": rhat(values) if len(values) > 1 else float("nan"),
-        }
-
-    def state_dict(self) -> Mapping[str, Any]:
-        """Return what is needed to go on to the last bit."""
-        return {
-            "arguments": self._arguments(),
-            "seed": self.seed,
-            "n_warm": self._n_warm,
-            "kernel": self._kernel.state_dict(),
-            "positions": self._state.positions,
-            "log_weights": self._state.log_weights,
-            "rng": self._rng.bit_generator.state,
-            "spins": self._spins,
-            "accepted": self._accepted,
-            "moved": self._moved,
-        }
-
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state of a sampler with the same arguments.
-
-        Raises:
-            InvalidInputError: If the state is that of another model, lattice, number of chains, effective
-                model or thinning, or not all of a state.
-        """
-        missing = sorted(set(self.state_dict()) - set(state))
-        if missing:
-            raise InvalidInputError(
-                f"the state has no {', '.join(missing)}; it is not what state_dict of this version returned"
-            )
-        saved = state["arguments"]
-        for name, own in self._arguments().items():
-            if saved.get(name) != own:
-                raise InvalidInputError(
-                    f"the state is that of a sampler with {name} = {saved.get(name)!r}, this one has "
-                    f"{own!r}; make a sampler with the same arguments"
-                )
-        if np.shape(state["positions"]) != self._state.positions.shape:
-            raise InvalidInputError(
-                f"the state holds spins of shape {np.shape(state['positions'])}, this sampler has "
-                f"{self._state.positions.shape}"
-            )
-        self.seed, self._n_warm = int(state["seed"]), int(state["n_warm"])
-        self._kernel.load_state_dict(state["kernel"])
-        self._state = ChainState(np.array(state["positions"]), np.array(state["log_weights"]))
-        self._rng.bit_generator.state = state["rng"]
-        self._spins = np.array(state["spins"])
+        """See the base class."""
+        super().load_state_dict(state)
         self._spectra = self._spectra[:0]
-        self._accepted, self._moved = int(state["accepted"]), int(state["moved"])
 
-    def _arguments(self) -> dict[str, Any]:
-        """Return what makes states of another sampler another distribution or another series."""
+    def arguments(self) -> dict[str, Any]:
+        """See the base class."""
         return {
             "temperature": self._model.temperature,
             "chemical_potential": self._model.chemical_potential,
             "hopping and coupling": _digest(self._model.hopping, self._model.coupling),
             "shells": _digest(self._shells.labels),
             "effective": self._effective,
-            "thin": int(self._thin),
         }
 
-    def _series(self, operator: Any) -> FloatArray:
-        """Return an observable at every measurement, (n_chains, n_measurements)."""
-        if not len(self._spins):
-            self.run(FIRST_RUN)
+    def series(self, operator: Any) -> FloatArray:
+        """See the base class; arguments as of ``expt_value``."""
         if isinstance(operator, str) and operator in {"energy", "filling"}:
             self._diagonalize()
             measure = self._model.electron_energy if operator == "energy" else self._model.filling
             return np.array([measure(s) for s in self._spectra]).T
-        function = self._function(operator)
-        values = np.array([np.asarray(function(s), dtype=np.float64) for s in self._spins])
-        if values.shape != self._spins.shape[:2]:
-            raise InvalidInputError(
-                f"the observable returned shape {values.shape[1:]} for {self._state.n_chains} states; one "
-                "number for each is needed"
-            )
-        return values.T
+        return self.applied(self._function(operator))
 
     def _function(self, operator: Any) -> SpinFunction:
         if callable(operator):
@@ -267,9 +146,9 @@ class SpinFermionSampler:
         return lambda spins: _evaluate(terms, spins)
 
     def _diagonalize(self) -> None:
-        n = len(self._spectra)
-        if n < len(self._spins):
-            new = np.array([self._model.spectrum(s) for s in self._spins[n:]])
+        spins, n = self.measured(), len(self._spectra)
+        if n < len(spins):
+            new = np.array([self._model.spectrum(s) for s in spins[n:]])
             self._spectra = np.concatenate([self._spectra, new])
 
 

@@ -21,12 +21,15 @@ from kakehashi_core.chains.kernels import (
 )
 from kakehashi_core.chains.resampling import binder_cumulant, binned, jackknife
 from kakehashi_core.chains.runs import ChainRun, Observable, run_chains
+from kakehashi_core.chains.samplers import ChainSampler
+from kakehashi_core.chains.scripts import ScriptKernel
 from kakehashi_core.chains.tempering import ParallelTempering
 
 __all__ = [
     "AdaptedScale",
     "Autocorrelation",
     "ChainRun",
+    "ChainSampler",
     "ChainState",
     "EitherWay",
     "Kernel",
@@ -36,6 +39,7 @@ __all__ = [
     "ParallelTempering",
     "Proposal",
     "Repeated",
+    "ScriptKernel",
     "Step",
     "autocorrelation",
     "binder_cumulant",

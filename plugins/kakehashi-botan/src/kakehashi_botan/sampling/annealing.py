@@ -59,12 +59,14 @@ class Annealed:
     Attributes:
         samples: Weighted samples of the last temperature.
         rungs: One for each step.
+        families: Which member of the first population each one descends from, (n_samples,).
         n_moves: Monte Carlo moves of one particle that each member made.
         n_carried: Flow maps of each member.
     """
 
     samples: WeightedSamples
     rungs: tuple[Rung, ...]
+    families: npt.NDArray[np.int64]
     n_moves: int
     n_carried: int
 
@@ -72,6 +74,12 @@ class Annealed:
     def log_ratio(self) -> float:
         """Logarithm of Z(last)/Z(first)."""
         return float(sum(rung.log_ratio for rung in self.rungs))
+
+    @property
+    def effective_size(self) -> float:
+        """Effective number of independent samples, descendants of one member counted as one."""
+        shares = np.bincount(self.families, weights=self.samples.weights)
+        return float(1.0 / np.square(shares).sum())
 
 
 def anneal(
@@ -156,4 +164,4 @@ def anneal(
                 n_moves += n_sweeps * liquid.n_particles
             advance(1)
     n_carried = len(rungs) if flow is not None else 0
-    return Annealed(WeightedSamples(x, log_weights), tuple(rungs), n_moves, n_carried)
+    return Annealed(WeightedSamples(x, log_weights), tuple(rungs), family, n_moves, n_carried)

@@ -69,6 +69,7 @@ class TransportField(torch.nn.Module):
         super().__init__()
         self.liquid = liquid
         self.temperatures = (float(min(temperatures)), float(max(temperatures)))
+        self.spacing, self.n_vectors, self.degree = float(spacing), int(n_vectors), int(degree)
         n_species = liquid.mixture.n_species
         self.radial = RadialFunctions(spacing, 0.5 * liquid.edge)
         n_functions = len(self.radial.centers)

@@ -1,11 +1,21 @@
-"""``kakehashi train botan NAME``: train propensity models from scratch."""
+"""``kakehashi train botan NAME`` and ``kakehashi train flow``: train from scratch."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
 
+from rich.console import Console
+from rich.table import Table
+
 from kakehashi_botan.training.botan_training import MODELS, train_propensities
+from kakehashi_botan.training.flow_training import (
+    DEGREE,
+    LADDER,
+    N_SAMPLES,
+    FlowSettings,
+    train_flow_ladder,
+)
 from kakehashi_botan.training.t_botan_training import train_temperatures
 from kakehashi_core.errors import InvalidInputError, unknown_name
 
@@ -67,4 +77,44 @@ def train_botan(
         hold_out=hold_out,
         patience=patience,
     )
+    return 0
+
+
+def train_flow(
+    *,
+    output: Path | None = None,
+    data: Path = Path("kakehashi-train-flow"),
+    temperatures: tuple[float, ...] = LADDER,
+    n_samples: int = N_SAMPLES,
+    degree: int = DEGREE,
+    seed: int = 1,
+) -> int:
+    """Train a flow of the two-dimensional glass former and write its weights with a model card.
+
+    Samples are kept in the data folder: the same call goes on after an interruption.
+
+    Args:
+        output: Weight file to write; flow-ka2d.safetensors in the data folder by default.
+        data: Folder for samples.
+        temperatures: Ladder, descending.
+        n_samples: Samples of each temperature.
+        degree: Of the polynomials in the logarithm of the temperature.
+        seed: Of all samples.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    path = output or data / "flow-ka2d.safetensors"
+    if path.suffix != ".safetensors":
+        raise InvalidInputError(f"--output must end in .safetensors, got {str(path)!r}; rename it")
+    settings = FlowSettings(n_samples=n_samples, degree=degree)
+    _, scores = train_flow_ladder(
+        path, directory=data, ladder=temperatures, seed=seed, settings=settings
+    )
+    table = Table(title="effective share of the samples from one temperature to the next")
+    for column in ("from", "to", "plain", "carried"):
+        table.add_column(column, justify="right")
+    for score in scores:
+        table.add_row(
+            f"{score.start:g}", f"{score.end:g}", f"{score.plain:.3f}", f"{score.carried:.3f}"
+        )
+    Console().print(table)
     return 0

@@ -71,43 +71,56 @@ def fit_continuity(
     """
     if not samples:
         raise InvalidInputError("no samples were given")
-    designs: list[FloatArray] = []
-    targets: list[FloatArray] = []
-    limits: list[int] = []
-    for temperature, positions in samples.items():
-        x = field.liquid.checked(positions)
-        if len(x) < 10:
-            raise InvalidInputError(
-                f"T = {temperature:g} has {len(x)} samples; at least 10 are needed"
-            )
-        features = _features(field, x, temperature)
-        powers = field.powers(temperature).numpy()
-        n_seen = len(x) - int(held_back * len(x))
-        energies = field.liquid.energies(x) / temperature
-        # The constant <U> and the mean of every feature drop out of a variance.
-        features = features - features[:n_seen].mean(axis=0)
-        designs.append((powers[:, None] * features[:, None]).reshape(len(x), -1))
-        targets.append(energies - energies[:n_seen].mean())
-        limits.append(n_seen)
-    seen = np.concatenate([d[:n] for d, n in zip(designs, limits, strict=True)])
-    wanted = np.concatenate([t[:n] for t, n in zip(targets, limits, strict=True)])
-    scale = np.sqrt(np.square(seen).mean(axis=0)) + 1e-300
-    matrix = (seen / scale).T @ (seen / scale) / len(seen)
-    right = (seen / scale).T @ wanted / len(seen)
-    weights = np.linalg.solve(matrix + ridge * np.eye(len(matrix)), right) / scale
+    parts = [_part(field, positions, t, held_back) for t, positions in samples.items()]
+    n_rows = sum(part.n_seen for part in parts)
+    size = len(field.pair_weights) * parts[0].features.shape[1]
+    matrix, right = np.zeros((size, size)), np.zeros(size)
+    for part in parts:
+        seen, wanted = part.features[: part.n_seen], part.target[: part.n_seen]
+        # Weights of all degrees see the same features: one small product for each temperature.
+        matrix += np.kron(np.outer(part.powers, part.powers), seen.T @ seen) / n_rows
+        right += np.kron(part.powers, seen.T @ wanted) / n_rows
+    scale = np.sqrt(np.diag(matrix)) + 1e-300
+    matrix = matrix / np.outer(scale, scale) + ridge * np.eye(size)
+    weights = np.linalg.solve(matrix, right / scale) / scale
     _set_weights(field, weights)
-
-    def explained(part: slice | None, number: int) -> float:
-        n = limits[number]
-        rows = slice(0, n) if part is None else slice(n, None)
-        left = targets[number][rows] - designs[number][rows] @ weights
-        return float(1.0 - left.var() / targets[number][rows].var()) if left.size > 1 else math.nan
-
-    count = range(len(limits))
     return ContinuityFit(
         temperatures=tuple(float(t) for t in samples),
-        explained=tuple(explained(None, k) for k in count),
-        explained_unseen=tuple(explained(slice(None), k) for k in count),
+        explained=tuple(part.explained(weights, slice(0, part.n_seen)) for part in parts),
+        explained_unseen=tuple(part.explained(weights, slice(part.n_seen, None)) for part in parts),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Rows of the least-squares problem of one temperature."""
+
+    features: FloatArray
+    target: FloatArray
+    powers: FloatArray
+    n_seen: int
+
+    def explained(self, weights: FloatArray, rows: slice) -> float:
+        wanted = self.target[rows]
+        found = self.features[rows] @ (self.powers @ weights.reshape(len(self.powers), -1))
+        return float(1.0 - (wanted - found).var() / wanted.var()) if len(wanted) > 1 else math.nan
+
+
+def _part(
+    field: TransportField, positions: npt.ArrayLike, temperature: float, held_back: float
+) -> _Part:
+    x = field.liquid.checked(positions)
+    if len(x) < 10:
+        raise InvalidInputError(f"T = {temperature:g} has {len(x)} samples; at least 10 are needed")
+    n_seen = len(x) - int(held_back * len(x))
+    features, target = _features(field, x, temperature), field.liquid.energies(x) / temperature
+    # The constant <U> and the mean of every feature drop out of a variance.
+    features -= features[:n_seen].mean(axis=0)
+    return _Part(
+        features=features,
+        target=target - target[:n_seen].mean(),
+        powers=field.powers(temperature).numpy(),
+        n_seen=n_seen,
     )
 
 
