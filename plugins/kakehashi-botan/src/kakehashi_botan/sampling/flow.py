@@ -13,6 +13,7 @@ import torch
 
 from kakehashi_botan.sampling.compiled_field import CompiledField
 from kakehashi_botan.sampling.liquids import Liquid, wrapped
+from kakehashi_botan.sampling.reweighting import WeightedSamples
 from kakehashi_botan.sampling.transport_field import TransportField
 from kakehashi_core.devices import resolve_device
 from kakehashi_core.errors import ConvergenceError, InvalidInputError
@@ -102,6 +103,17 @@ class Flow:
             np.concatenate([d for _, d, _ in parts]),
             max(n for _, _, n in parts),
         )
+
+    def weighted(self, positions: npt.ArrayLike, start: float, end: float) -> WeightedSamples:
+        """Return equilibrium samples of one temperature, carried, with weights for the other one.
+
+        The mean weight estimates Z(end)/Z(start), configurational. Arguments and errors as of a call.
+        """
+        x = self.liquid.checked(positions)
+        carried = self(x, start, end)
+        before = self.liquid.energies(x) / start
+        after = self.liquid.energies(carried.positions) / end
+        return WeightedSamples(carried.positions, before - after + carried.log_determinants)
 
     def check_temperature(self, temperature: float, label: str = "temperature") -> None:
         """Raise ``InvalidInputError`` for a temperature outside the range of the field."""

@@ -1,4 +1,4 @@
-"""Equilibrium configurations of a small glass former as a sampler: a trained flow and local moves together."""
+"""Configurations of a small glass former at one temperature: a trained flow and local moves together."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class GlassSampler(ChainSampler):
             raise unknown_name("moves", moves, get_args(Moves))
         if n_chains < 1:
             raise InvalidInputError(f"n_chains must be at least 1, got {n_chains}")
-        trained = _trained(flow)
+        trained = trained_flow(flow)
         if liquid is not None:
             trained.check_liquid(liquid)
         hot = trained.rungs(temperature)[-2]
@@ -164,7 +164,8 @@ class GlassSampler(ChainSampler):
         }
 
 
-def _trained(flow: TrainedFlow | str | Path | None) -> TrainedFlow:
+def trained_flow(flow: TrainedFlow | str | Path | None) -> TrainedFlow:
+    """Return a flow from itself, its file, or the shipped one."""
     if flow is None:
         return load_packaged_flow()
     if isinstance(flow, str | Path):

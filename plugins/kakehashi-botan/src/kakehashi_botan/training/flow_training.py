@@ -133,15 +133,12 @@ def rung_scores(
         x = stored_samples(directory, liquid, start, n_samples, seed=seed)
         before = liquid.energies(x) / start
         plain = WeightedSamples(x, before - liquid.energies(x) / end)
-        carried = flow(x, start, end)
-        after = liquid.energies(carried.positions) / end
-        weighted = WeightedSamples(x, before - after + carried.log_determinants)
         found.append(
             RungScore(
                 start=start,
                 end=end,
                 plain=plain.effective_share,
-                carried=weighted.effective_share,
+                carried=flow.weighted(x, start, end).effective_share,
             )
         )
     return found

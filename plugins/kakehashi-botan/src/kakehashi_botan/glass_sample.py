@@ -1,0 +1,210 @@
+"""``kakehashi glass sample``: equilibrium configurations of a small glass former, from the command line."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+
+from kakehashi_botan.figures import empty_figure
+from kakehashi_botan.particle_types import SPECIES
+from kakehashi_botan.sampling.flow import Flow
+from kakehashi_botan.sampling.glass_sampler import GlassSampler, trained_flow
+from kakehashi_botan.sampling.liquid_samples import equilibrium_samples
+from kakehashi_botan.sampling.liquids import Liquid
+from kakehashi_botan.sampling.pair_distribution import pair_distribution
+from kakehashi_botan.sampling.reweighting import WeightedSamples
+from kakehashi_core.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from kakehashi_botan.sampling.glass_sampler import Moves
+    from kakehashi_botan.sampling.trained_flow import TrainedFlow
+
+FloatArray = npt.NDArray[np.float64]
+N_CARRIED = 256
+
+
+def glass_sample(
+    *,
+    temperature: float = 0.66,
+    n: int = 200,
+    output: Path = Path("glass.extxyz"),
+    plot: Path | None = None,
+    flow: Path | None = None,
+    moves: str = "mixture",
+    chains: int = 8,
+    thin: int = 2,
+    seed: int | None = None,
+) -> int:
+    """Write equilibrium configurations at one temperature, and say how good they are.
+
+    Args:
+        temperature: epsilon_AA / k_B, within the ladder of the flow.
+        n: How many configurations.
+        output: File to write, in any format of ASE that holds several structures.
+        plot: Picture of energies, g(r) and effective shares; none by default.
+        flow: File of a trained flow; the shipped one, flow-ka2d, by default.
+        moves: mixture (of local moves and exchanges through the flow), flow or local.
+        chains: Chains that move together.
+        thin: Steps between configurations of a chain.
+        seed: Of everything; a new one is drawn and shown otherwise.
+    """
+    from ase.io import write
+
+    if n < 4 * chains:
+        raise InvalidInputError(
+            f"--n is {n}; at least four configurations of each of the {chains} chains are needed to say "
+            "how good they are"
+        )
+    trained = trained_flow(flow)
+    sampler = GlassSampler(
+        temperature,
+        flow=trained,
+        moves=cast("Moves", moves),
+        n_chains=chains,
+        thin=thin,
+        seed=seed,
+    )
+    positions = sampler.sample(n)
+    write(output, configurations(sampler.liquid, positions, temperature))
+    table = Table(title=f"{n} configurations at T = {temperature:g}, seed {sampler.seed}")
+    table.add_column("quantity")
+    table.add_column("value", justify="right")
+    table.add_row("U/N (epsilon_AA)", str(sampler.expt_value("energy_per_particle")))
+    table.add_row("excess heat capacity per particle (k_B)", str(sampler.heat_capacity()))
+    for name, value in sampler.diagnostics().items():
+        table.add_row(name, f"{value:.3g}")
+    table.add_row("written", str(output))
+    Console().print(table)
+    if plot is not None:
+        sample_figure(trained, temperature, positions, sampler.seed).savefig(plot, dpi=150)
+    return 0
+
+
+def configurations(liquid: Liquid, positions: FloatArray, temperature: float) -> list[Atoms]:
+    """Return samples as flat periodic structures of ASE, energies and temperature in ``info``."""
+    from ase import Atoms
+
+    edge = liquid.edge
+    shape = (*positions.shape[:-1], 3)
+    full = np.zeros(shape)
+    full[..., : liquid.dimension] = positions
+    cell = [edge, edge, edge if liquid.dimension == 3 else 0.0]
+    pbc = (True, True, liquid.dimension == 3)
+    symbols = [SPECIES[t] for t in liquid.types]
+    return [
+        Atoms(
+            symbols,
+            positions=x,
+            cell=cell,
+            pbc=pbc,
+            masses=np.ones(len(symbols)),
+            info={"temperature": temperature, "potential_energy": float(energy)},
+        )
+        for x, energy in zip(full, liquid.energies(positions), strict=True)
+    ]
+
+
+def sample_figure(
+    trained: TrainedFlow, temperature: float, positions: FloatArray, seed: int
+) -> Figure:
+    """Return energies, g(r) and effective shares of the flow in one picture.
+
+    Args:
+        trained: The flow.
+        temperature: Of the samples.
+        positions: Samples, (n, n_particles, dimension).
+        seed: Of the hot samples that are carried for the picture.
+
+    Raises:
+        UnsupportedError: If matplotlib is not installed.
+    """
+    figure = empty_figure(13.0, 3.9)
+    left, middle, right = figure.subplots(1, 3)
+    liquid, rng = trained.liquid, np.random.default_rng([seed, 1])
+    flow = trained.flow(tolerance=1e-3)
+    hot = trained.rungs(temperature)[-2]
+    x = equilibrium_samples(liquid, hot, N_CARRIED, rng)
+    weighted = flow.weighted(x, hot, temperature)
+    _draw_energies(left, liquid, x, weighted, positions, hot, temperature)
+    _draw_pairs(middle, liquid, x, weighted, positions, hot, temperature)
+    _draw_shares(right, trained, flow, rng)
+    return figure
+
+
+def _draw_energies(
+    axes: Axes,
+    liquid: Liquid,
+    hot_samples: FloatArray,
+    weighted: WeightedSamples,
+    positions: FloatArray,
+    hot: float,
+    temperature: float,
+) -> None:
+    n = liquid.n_particles
+    series = [
+        (liquid.energies(hot_samples) / n, None, f"T = {hot:g}"),
+        (liquid.energies(weighted.positions) / n, None, "carried"),
+        (liquid.energies(weighted.positions) / n, weighted.weights, "carried, weighted"),
+        (liquid.energies(positions) / n, None, f"T = {temperature:g}"),
+    ]
+    bins = np.histogram_bin_edges(np.concatenate([s[0] for s in series]), bins=30)
+    for values, weights, label in series:
+        axes.hist(
+            values, bins=bins.tolist(), weights=weights, density=True, histtype="step", label=label
+        )
+    axes.set_xlabel("U/N (epsilon_AA)")
+    axes.set_ylabel("probability density")
+    axes.legend(fontsize=8)
+
+
+def _draw_pairs(
+    axes: Axes,
+    liquid: Liquid,
+    hot_samples: FloatArray,
+    weighted: WeightedSamples,
+    positions: FloatArray,
+    hot: float,
+    temperature: float,
+) -> None:
+    r, g = pair_distribution(liquid, hot_samples)
+    axes.plot(r, g.mean(axis=0), label=f"T = {hot:g}")
+    axes.plot(
+        r,
+        weighted.weights @ pair_distribution(liquid, weighted.positions)[1],
+        label="carried, weighted",
+    )
+    axes.plot(
+        r,
+        pair_distribution(liquid, positions)[1].mean(axis=0),
+        "k--",
+        lw=1.0,
+        label=f"T = {temperature:g}",
+    )
+    axes.set_xlabel("r (sigma_AA)")
+    axes.set_ylabel("g(r)")
+    axes.legend(fontsize=8)
+
+
+def _draw_shares(axes: Axes, trained: TrainedFlow, flow: Flow, rng: np.random.Generator) -> None:
+    ladder, liquid = trained.ladder, trained.liquid
+    plain, carried = [], []
+    for start, end in pairwise(ladder):
+        x = equilibrium_samples(liquid, start, N_CARRIED, rng)
+        u = liquid.energies(x)
+        plain.append(WeightedSamples(x, u / start - u / end).effective_share)
+        carried.append(flow.weighted(x, start, end).effective_share)
+    axes.semilogy(ladder[1:], carried, "o-", label="carried by the flow")
+    axes.semilogy(ladder[1:], plain, "s--", label="plain reweighting")
+    axes.set_xlabel("temperature at the end of a step")
+    axes.set_ylabel("effective share of the samples")
+    axes.legend(fontsize=8)

@@ -1,0 +1,391 @@
+"""``kakehashi bench flow``: flows beside Metropolis, swap Monte Carlo, tempering and annealing."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+
+from kakehashi_botan.sampling.annealing import anneal
+from kakehashi_botan.sampling.flow import Flow
+from kakehashi_botan.sampling.flow_exchange import FlowExchange
+from kakehashi_botan.sampling.glass_sampler import TOLERANCE
+from kakehashi_botan.sampling.liquid_samples import equilibrium_samples, stored_samples
+from kakehashi_botan.sampling.monte_carlo import ParticleMoves
+from kakehashi_botan.sampling.trained_flow import TrainedFlow, load_flow, load_packaged_flow
+from kakehashi_botan.training.flow_training import RungScore, refined, rung_scores
+from kakehashi_botan.training.sampling_checks import RungCheck, check_rungs
+from kakehashi_core.chains import (
+    EitherWay,
+    Kernel,
+    ParallelTempering,
+    autocorrelation,
+    warm_up,
+)
+from kakehashi_core.files import write_json
+from kakehashi_core.progress import progress_bar
+from kakehashi_core.threads import thread_limit
+
+FloatArray = npt.NDArray[np.float64]
+
+PACKAGES = ("kakehashi-botan", "kakehashi-core", "numba", "numpy", "scipy", "torch")
+N_CHAINS = 8
+PT_PER_RUNG = 2
+"""Temperatures of parallel tempering and population annealing between neighbors of the ladder, at least."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodScore:
+    """What independent samples at one temperature cost with one method.
+
+    Attributes:
+        method: Which.
+        effective_samples: Independent samples, by the autocorrelation of the energy (chains) or by families
+            and weights (populations).
+        cpu_seconds: Spent on them, equilibration of chains apart.
+        particle_energies: Energies of one particle with all others that were evaluated.
+        fields: Evaluations of the field of a flow, each for one configuration.
+        energy_z: Difference of <U> from the reference, in combined standard errors.
+        acceptance: Of exchanges with a flow; NaN without.
+    """
+
+    method: str
+    effective_samples: float
+    cpu_seconds: float
+    particle_energies: int
+    fields: int
+    energy_z: float
+    acceptance: float
+
+    @property
+    def per_second(self) -> float:
+        """Independent samples per CPU second."""
+        return self.effective_samples / self.cpu_seconds
+
+    def per_million(self, n_particles: int) -> float:
+        """Independent samples per million evaluations; a field counts as the energies of all particles."""
+        return 1e6 * self.effective_samples / (self.particle_energies + self.fields * n_particles)
+
+
+class CountedFlow(Flow):
+    """A flow that counts evaluations of its field."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        plain = self._velocity
+        self.n_fields = 0
+
+        def counted(positions: FloatArray, temperature: float) -> tuple[FloatArray, FloatArray]:
+            self.n_fields += len(positions)
+            return plain(positions, temperature)
+
+        self._velocity = counted
+
+
+def bench_flow(
+    *,
+    flow: Path | None = None,
+    temperature: float = 0.66,
+    seconds: float = 60.0,
+    n_check: int = 4000,
+    seed: int = 1,
+    data: Path = Path("kakehashi-bench-flow"),
+    json: Path | None = None,
+) -> int:
+    """Compare methods that sample a glass former, and check what a flow carries.
+
+    Three tables: the effective share of the samples with and without the flow at each step of its ladder;
+    averages, g(r) and free energies against long runs of swap Monte Carlo; and independent samples per CPU
+    second and per evaluation of each method, equilibration and training apart.
+
+    Args:
+        flow: File of a trained flow; the shipped one by default.
+        temperature: Where methods are compared.
+        seconds: CPU time for each method.
+        n_check: Samples that are carried and compared at each step of the ladder.
+        seed: Of everything.
+        data: Folder for reference samples; the same call goes on there.
+        json: File for the results.
+    """
+    trained = load_packaged_flow() if flow is None else load_flow(flow)
+    console = Console()
+    data.mkdir(parents=True, exist_ok=True)
+    with thread_limit(1):
+        precise = trained.flow(tolerance=TOLERANCE)
+        shares = rung_scores(precise, trained.ladder, data, n_check, seed + 10)
+        console.print(share_table(shares))
+        checks = check_rungs(
+            precise, trained.ladder, data, n_samples=n_check, n_reference=n_check, seed=seed + 10
+        )
+        console.print(check_table(checks))
+        scores = compare(trained, temperature, seconds, data, n_check, seed)
+    console.print(method_table(scores, temperature, trained.liquid.n_particles))
+    if json is not None:
+        write_json(
+            json,
+            {
+                "liquid": trained.liquid.describe(),
+                "weights_sha256": trained.sha256,
+                "seed": seed,
+                "versions": {
+                    "python": platform.python_version(),
+                    **{p: version(p) for p in PACKAGES},
+                },
+                "shares": [asdict(s) for s in shares],
+                "checks": [{**asdict(c), "z": c.z_scores()} for c in checks],
+                "temperature": temperature,
+                "methods": [
+                    {
+                        **asdict(s),
+                        "per_cpu_second": s.per_second,
+                        "per_million_evaluations": s.per_million(trained.liquid.n_particles),
+                    }
+                    for s in scores
+                ],
+            },
+        )
+    return 0
+
+
+def compare(
+    trained: TrainedFlow,
+    temperature: float,
+    seconds: float,
+    directory: Path,
+    n_reference: int,
+    seed: int,
+) -> list[MethodScore]:
+    """Give every method the same CPU time at one temperature."""
+    liquid, rungs = trained.liquid, trained.rungs(temperature)
+    reference = stored_samples(directory, liquid, temperature, n_reference, seed=seed + 11)
+    exact = liquid.energies(reference)
+    start = reference[:N_CHAINS]
+    fine = refined(rungs, PT_PER_RUNG)
+
+    def local(swaps: float) -> Callable[[CountedFlow], Kernel]:
+        return lambda _: ParticleMoves(liquid, temperature, swaps=swaps)
+
+    def tempering(_: CountedFlow) -> Kernel:
+        kernels = [ParticleMoves(liquid, t, swaps=0.0) for t in fine[::-1]]
+        betas = 1.0 / np.array(fine[::-1])
+        return ParallelTempering(kernels, lambda x: -liquid.energies(x)[:, None] * betas)
+
+    def exchange(swaps: float) -> Callable[[CountedFlow], Kernel]:
+        return lambda counted: FlowExchange(counted, rungs[-2], temperature, swaps=swaps)
+
+    def mixture(swaps: float) -> Callable[[CountedFlow], Kernel]:
+        return lambda counted: EitherWay(
+            [ParticleMoves(liquid, temperature, swaps=swaps, n_sweeps=20), exchange(swaps)(counted)]
+        )
+
+    chains: dict[str, Callable[[CountedFlow], Kernel]] = {
+        "Metropolis": local(0.0),
+        "swap Monte Carlo": local(0.2),
+        f"parallel tempering, {len(fine)} temperatures": tempering,
+        "flow exchange, partners with swaps": exchange(0.2),
+        "flow exchange and Metropolis": mixture(0.0),
+        "flow exchange and swaps": mixture(0.2),
+    }
+    found = []
+    with progress_bar("methods", total=len(chains) + 3) as advance:
+        for name, make in chains.items():
+            counted = CountedFlow(trained.field, tolerance=TOLERANCE)
+            kernel = make(counted)
+            found.append(_chain_score(name, kernel, counted, start, exact, seconds, seed))
+            advance(1)
+        for name, ladder, with_flow, n_sweeps in (
+            ("population annealing", fine, False, 20),
+            ("annealed importance sampling with flow", rungs, True, 0),
+            ("population annealing with flow", rungs, True, 20),
+        ):
+            counted = CountedFlow(trained.field, tolerance=TOLERANCE)
+            flow = counted if with_flow else None
+            found.append(
+                _population_score(
+                    name, trained, ladder, flow, n_sweeps, exact, seconds, seed, counted
+                )
+            )
+            advance(1)
+    return found
+
+
+def _chain_score(
+    name: str,
+    kernel: Kernel,
+    counted: CountedFlow,
+    start: FloatArray,
+    exact: FloatArray,
+    seconds: float,
+    seed: int,
+) -> MethodScore:
+    rng = np.random.default_rng([seed, 1])
+    several = isinstance(kernel, ParallelTempering)
+    n_copies = len(kernel.exchanges) + 1 if isinstance(kernel, ParallelTempering) else 1
+    positions = np.repeat(start[:, None], n_copies, axis=1) if several else start
+    state = warm_up(kernel, kernel.start(positions), rng, 30)
+    moves, fields = _moves(kernel), counted.n_fields
+    series: list[FloatArray] = []
+    begin = time.process_time()
+    while time.process_time() - begin < seconds or len(series) < 8:
+        state = kernel.step(state, rng).state
+        series.append(state.log_weights[:, 0] if several else state.log_weights)
+    spent = time.process_time() - begin
+    # log-weights are -U/T: the autocorrelation is that of the energy.
+    values = np.array(series).T
+    found = autocorrelation(values)
+    estimate = found.estimate()
+    share = values.var() / max(estimate.stderr, 1e-300) ** 2
+    reference = -exact / _temperature(kernel)
+    z = (estimate.mean - reference.mean()) / np.hypot(
+        estimate.stderr, reference.std() / np.sqrt(len(reference))
+    )
+    exchange = _exchange(kernel)
+    return MethodScore(
+        method=name,
+        effective_samples=float(share),
+        cpu_seconds=spent,
+        particle_energies=2 * len(start) * (_moves(kernel) - moves),
+        fields=counted.n_fields - fields,
+        energy_z=float(z),
+        acceptance=(
+            exchange.n_accepted / exchange.n_proposed if exchange is not None else float("nan")
+        ),
+    )
+
+
+def _parts(kernel: Kernel) -> Sequence[Kernel]:
+    """Return the kernels of which one is made."""
+    return getattr(kernel, "_kernels", (kernel,))
+
+
+def _exchange(kernel: Kernel) -> FlowExchange | None:
+    return next((k for k in _parts(kernel) if isinstance(k, FlowExchange)), None)
+
+
+def _temperature(kernel: Kernel) -> float:
+    first = _parts(kernel)[0]
+    assert isinstance(first, ParticleMoves | FlowExchange)  # noqa: S101  all methods begin so
+    return first.temperature
+
+
+def _moves(kernel: Kernel) -> int:
+    """Return moves of one particle that every chain tried so far, partners and copies included."""
+    total = 0
+    for part in _parts(kernel):
+        if isinstance(part, FlowExchange):
+            total += part.hot_moves.n_moves
+        elif isinstance(part, ParticleMoves):
+            total += part.n_moves
+    return total
+
+
+def _population_score(
+    name: str,
+    trained: TrainedFlow,
+    ladder: Sequence[float],
+    flow: CountedFlow | None,
+    n_sweeps: int,
+    exact: FloatArray,
+    seconds: float,
+    seed: int,
+    counted: CountedFlow,
+) -> MethodScore:
+    """Anneal populations until the time is over; hot samples are part of the price."""
+    liquid = trained.liquid
+    rng = np.random.default_rng([seed, 2])
+    size, spent, effective, moves = 64, 0.0, 0.0, 0
+    energies: list[float] = []
+    weights: list[float] = []
+    while spent < seconds or len(energies) < 4:
+        begin = time.process_time()
+        x = equilibrium_samples(liquid, ladder[0], size, rng, sweeps_between=20)
+        done = anneal(liquid, x, ladder, rng, flow=flow, n_sweeps=n_sweeps, swaps=0.0)
+        spent += time.process_time() - begin
+        effective += done.effective_size
+        # 800 sweeps of cooling and as many of equilibration, and 20 to the samples
+        moves += size * (done.n_moves + 1620 * liquid.n_particles)
+        u = liquid.energies(done.samples.positions)
+        energies.append(float(done.samples.weights @ u))
+        weights.append(done.effective_size)
+    mean = float(np.average(energies, weights=weights))
+    error = np.sqrt(
+        np.average(np.square(np.array(energies) - mean), weights=weights)
+        / max(len(energies) - 1, 1)
+    )
+    z = (mean - exact.mean()) / np.hypot(error, exact.std() / np.sqrt(len(exact)))
+    return MethodScore(
+        method=name,
+        effective_samples=effective,
+        cpu_seconds=spent,
+        particle_energies=2 * moves,
+        fields=counted.n_fields,
+        energy_z=float(z),
+        acceptance=float("nan"),
+    )
+
+
+def share_table(scores: Sequence[RungScore]) -> Table:
+    """Return effective shares with and without the flow."""
+    table = Table(title="effective share of the samples (Kish) from one temperature to the next")
+    for column in ("from", "to", "plain", "carried", "ratio"):
+        table.add_column(column, justify="right")
+    for s in scores:
+        table.add_row(
+            f"{s.start:g}",
+            f"{s.end:g}",
+            f"{s.plain:.4f}",
+            f"{s.carried:.3f}",
+            f"{s.carried / s.plain:.1f}",
+        )
+    return table
+
+
+def check_table(checks: Sequence[RungCheck]) -> Table:
+    """Return averages of carried samples beside swap Monte Carlo."""
+    table = Table(
+        title="carried and weighted samples | swap Monte Carlo (errors in the last digits)"
+    )
+    for column in ("T", "U/N", "z", "c_V", "z", "chi2 of g(r)", "p", "ln Z ratio", "z"):
+        table.add_column(column, justify="right")
+    for c in checks:
+        z = c.z_scores()
+        table.add_row(
+            f"{c.start:g} -> {c.end:g}",
+            f"{c.energy} | {c.energy_reference}",
+            f"{z['energy']:+.1f}",
+            f"{c.heat_capacity} | {c.heat_capacity_reference}",
+            f"{z['heat capacity']:+.1f}",
+            f"{c.pair_chi_square:.1f} / {c.pair_bins}",
+            f"{c.pair_p:.2g}",
+            f"{c.log_ratio} | {c.log_ratio_reference}",
+            f"{z['log Z ratio']:+.1f}",
+        )
+    return table
+
+
+def method_table(scores: Sequence[MethodScore], temperature: float, n_particles: int) -> Table:
+    """Return what independent samples cost."""
+    table = Table(title=f"independent samples at T = {temperature:g}, one core")
+    for column in ("method", "samples", "CPU s", "per CPU s", "per 10^6 evaluations", "z of U"):
+        table.add_column(column, justify="left" if column == "method" else "right")
+    table.add_column("flow accepted", justify="right")
+    for s in scores:
+        table.add_row(
+            s.method,
+            f"{s.effective_samples:.0f}",
+            f"{s.cpu_seconds:.0f}",
+            f"{s.per_second:.3g}",
+            f"{s.per_million(n_particles):.3g}",
+            f"{s.energy_z:+.1f}",
+            "" if np.isnan(s.acceptance) else f"{s.acceptance:.2f}",
+        )
+    return table
