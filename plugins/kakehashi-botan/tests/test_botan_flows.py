@@ -214,12 +214,11 @@ def test_losses_are_differentiable_and_agree(trained):
     assert field.pair_weights.grad is not None
     assert float(field.pair_weights.grad.abs().max()) > 0.0
     assert float(variance_loss(field, hot, 2.5, 1.0, n_steps=2).detach()) > 0.0
-    rng = torch.Generator().manual_seed(0)
     empty = TransportField(field.liquid, RANGE)
-    assert float(matching_loss(empty, hot, hot, 2.5, 1.0, rng).detach()) == 0.0
+    assert float(matching_loss(empty, hot, hot, 2.5, 1.0, 0.3).detach()) == 0.0
     partners = paired(field.liquid, hot.numpy(), cold.numpy())
-    close = float(matching_loss(empty, hot, torch.as_tensor(partners), 2.5, 1.0, rng).detach())
-    far = float(matching_loss(empty, hot, cold, 2.5, 1.0, rng).detach())
+    close = float(matching_loss(empty, hot, torch.as_tensor(partners), 2.5, 1.0, 0.3).detach())
+    far = float(matching_loss(empty, hot, cold, 2.5, 1.0, 0.3).detach())
     assert close < 0.3 * far
 
 

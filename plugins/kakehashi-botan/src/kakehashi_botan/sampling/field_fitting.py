@@ -80,10 +80,10 @@ def fit_continuity(
         # Weights of all degrees see the same features: one small product for each temperature.
         matrix += np.kron(np.outer(part.powers, part.powers), seen.T @ seen) / n_rows
         right += np.kron(part.powers, seen.T @ wanted) / n_rows
-    scale = np.sqrt(np.diag(matrix)) + 1e-300
+    scale = np.sqrt(np.diag(matrix)) + 1e-100
     matrix = matrix / np.outer(scale, scale) + ridge * np.eye(size)
     weights = np.linalg.solve(matrix, right / scale) / scale
-    _set_weights(field, weights)
+    set_weights(field, weights)
     return ContinuityFit(
         temperatures=tuple(float(t) for t in samples),
         explained=tuple(part.explained(weights, slice(0, part.n_seen)) for part in parts),
@@ -159,11 +159,11 @@ def matching_loss(
     cold: torch.Tensor,
     start: float,
     end: float,
-    rng: torch.Generator,
+    place: float,
 ) -> torch.Tensor:
     """Return the mean squared difference of the field and straight paths between paired samples.
 
-    Pairs should come from ``paired``. A place on the way is drawn for each batch.
+    Pairs should come from ``paired``.
 
     Args:
         field: What is trained.
@@ -171,15 +171,13 @@ def matching_loss(
         cold: Their partners among samples of ``end``, same shape.
         start: Temperature of ``hot``.
         end: Temperature of ``cold``.
-        rng: Draws the place.
+        place: Where on the way, 0 at ``start`` to 1 at ``end``; to be drawn anew for each batch.
     """
     edge = field.liquid.edge
     shift = cold - hot
     shift = shift - edge * torch.round(shift / edge)
-    s = float(torch.rand((), generator=rng, dtype=torch.float64))
     distance = math.log(start / end)
-    temperature = start * math.exp(-s * distance)
-    velocity, _ = field(hot + s * shift, temperature)
+    velocity, _ = field(hot + place * shift, start * math.exp(-place * distance))
     difference: torch.Tensor = velocity - shift / distance
     return difference.square().sum(-1).mean()
 
@@ -258,7 +256,8 @@ def _features(field: TransportField, x: FloatArray, temperature: float) -> Float
     return torch.cat(parts).numpy()
 
 
-def _set_weights(field: TransportField, weights: FloatArray) -> None:
+def set_weights(field: TransportField, weights: FloatArray) -> None:
+    """Set the weights of a field from one array: degree by degree, pairs before vectors."""
     degrees = torch.as_tensor(weights).reshape(len(field.pair_weights), -1)
     n_pair = field.pair_weights[0].numel()
     with torch.no_grad():

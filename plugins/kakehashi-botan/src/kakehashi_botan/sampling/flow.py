@@ -21,7 +21,7 @@ from kakehashi_core.errors import ConvergenceError, InvalidInputError
 FloatArray = npt.NDArray[np.float64]
 
 TOLERANCE = 1e-6
-FIRST_STEPS = 4
+FIRST_STEPS = 2
 MOST_STEPS = 512
 CHUNK_SAMPLES = 64
 

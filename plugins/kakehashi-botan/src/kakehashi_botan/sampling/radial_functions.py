@@ -13,30 +13,39 @@ SPACING = 0.1
 class RadialFunctions(torch.nn.Module):
     """Gaussians in the distance times (1 - (r/rc)^2)^3: value and two derivatives vanish at rc.
 
+    Each has its mirror image at the negative distance, so that all are even: their gradients are smooth also
+    where two particles meet.
+
     Args:
         spacing: Of the centers, sigma_AA.
         reach: rc, at most half the edge of the box, sigma_AA.
+        nearest: Center of the first one, sigma_AA.
     """
 
     centers: torch.Tensor
 
-    def __init__(self, spacing: float, reach: float) -> None:
+    def __init__(self, spacing: float, reach: float, *, nearest: float = NEAREST) -> None:
         super().__init__()
         self.reach = float(reach)
-        n_functions = max(round((reach - NEAREST) / spacing), 2)
-        centers = torch.linspace(NEAREST, reach, n_functions + 1, dtype=torch.float64)[:-1]
+        n_functions = max(round((reach - nearest) / spacing), 2)
+        centers = torch.linspace(nearest, reach, n_functions + 1, dtype=torch.float64)[:-1]
         self.width = float(1.2 * (centers[1] - centers[0]))
         self.register_buffer("centers", centers)
 
     def forward(self, r: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return f, f' and f'' at distances of any shape; the last axis is that of the functions."""
-        z = (r[..., None] - self.centers) / self.width
-        g = torch.exp(-0.5 * z * z)
-        g1 = -z / self.width * g
-        g2 = (z * z - 1.0) / self.width**2 * g
+        g, g1, g2 = self._bells(r[..., None] - self.centers)
+        if float(self.centers[0]) < 5.0 * self.width:
+            mirrored = self._bells(r[..., None] + self.centers)
+            g, g1, g2 = g + mirrored[0], g1 + mirrored[1], g2 + mirrored[2]
         t = (1.0 - (r / self.reach) ** 2).clamp(min=0.0)[..., None]
         slope = -2.0 * r[..., None] / self.reach**2
         e = t**3
         e1 = 3.0 * t**2 * slope
         e2 = 6.0 * t * slope**2 - 6.0 * t**2 / self.reach**2
         return g * e, g1 * e + g * e1, g2 * e + 2.0 * g1 * e1 + g * e2
+
+    def _bells(self, distance: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        z = distance / self.width
+        g = torch.exp(-0.5 * z * z)
+        return g, -z / self.width * g, (z * z - 1.0) / self.width**2 * g

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 
 from kakehashi_botan.sampling.liquids import Liquid
-from kakehashi_botan.sampling.radial_functions import SPACING, RadialFunctions
+from kakehashi_botan.sampling.radial_functions import NEAREST, SPACING, RadialFunctions
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class TransportField(torch.nn.Module):
         liquid: What is carried.
         temperatures: Lowest and highest temperature.
         spacing: Of the radial functions, sigma_AA: finer ones follow noise.
+        nearest: Center of the first one, sigma_AA; smaller where particles may overlap, and then without
+            three-body terms, whose gradients are not smooth where two particles meet.
         n_vectors: Three-body terms of each species.
         degree: Of the polynomials in the logarithm of the temperature.
         seed: Of the fixed functions of the three-body terms.
@@ -62,6 +64,7 @@ class TransportField(torch.nn.Module):
         temperatures: tuple[float, float],
         *,
         spacing: float = SPACING,
+        nearest: float = NEAREST,
         n_vectors: int = 16,
         degree: int = 2,
         seed: int = 0,
@@ -71,7 +74,8 @@ class TransportField(torch.nn.Module):
         self.temperatures = (float(min(temperatures)), float(max(temperatures)))
         self.spacing, self.n_vectors, self.degree = float(spacing), int(n_vectors), int(degree)
         n_species = liquid.mixture.n_species
-        self.radial = RadialFunctions(spacing, 0.5 * liquid.edge)
+        self.nearest = float(nearest)
+        self.radial = RadialFunctions(spacing, 0.5 * liquid.edge, nearest=nearest)
         n_functions = len(self.radial.centers)
         species = range(n_species)
         self.species_pairs = tuple(itertools.combinations_with_replacement(species, 2))
@@ -180,6 +184,31 @@ class TransportField(torch.nn.Module):
         n_species = self.liquid.mixture.n_species
         found += [vector[:, self.types == a].sum(1) for a in range(n_species)]
         return torch.cat(found, dim=1)
+
+    def velocity_features(self, positions: torch.Tensor) -> torch.Tensor:
+        """Return the gradient of every term of Phi, (n_samples, n, dimension, n_terms).
+
+        Terms are in the order of ``residual_features``.
+        """
+        geometry = self.geometry(positions)
+        r, u = geometry.distance, geometry.direction
+        functions = self.radial(r)
+        found = [
+            torch.einsum(
+                "ij,bijk,bijd->bidk", (self.pair_index == number).double(), functions[1], u
+            )
+            for number in range(len(self.species_pairs))
+        ]
+        q, q1 = (self._mixed(f) for f in functions[:2])
+        w = q / r[..., None]
+        p = torch.einsum("bijm,bijd->bimd", q, u)
+        along = torch.einsum("bimd,bijd->bijm", p, u)
+        pull = torch.einsum("bijm,bijd->bijdm", (q1 - w) * along, u)
+        pull = pull + torch.einsum("bijm,bimd->bijdm", w, p)
+        for species in range(self.liquid.mixture.n_species):
+            own = pull * (self.types == species)[None, :, None, None, None]
+            found.append(own.sum(2) - own.sum(1))
+        return torch.cat(found, dim=-1)
 
     def energy_gradient(self, geometry: Geometry) -> torch.Tensor:
         """Return the gradient of the potential energy, (n_samples, n, dimension)."""

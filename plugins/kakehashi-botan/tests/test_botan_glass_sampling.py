@@ -1,0 +1,235 @@
+"""Annealing, exchanges through a flow, the sampler and its files, on ten particles."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from kakehashi_botan.sampling import (
+    FlowExchange,
+    GlassSampler,
+    ParticleMoves,
+    TrainedFlow,
+    anneal,
+    equilibrated,
+    equilibrium_samples,
+    load_flow,
+    pair_distribution,
+    save_flow,
+    small_ternary_liquid,
+    ternary_liquid,
+)
+from kakehashi_botan.sampling.field_fitting import fit_continuity
+from kakehashi_botan.sampling.flow import Flow
+from kakehashi_botan.sampling.transport_field import TransportField
+from kakehashi_botan.training.flow_training import FlowSettings, refined, train_flow_ladder
+from kakehashi_botan.training.sampling_checks import check_rungs, integrated_log_ratio
+from kakehashi_core.chains import ScriptKernel, autocorrelation, warm_up
+from kakehashi_core.errors import (
+    CheckpointError,
+    InvalidInputError,
+    NonFiniteError,
+    UnknownNameError,
+)
+
+LADDER = (2.0, 1.2, 0.8)
+LIQUID = small_ternary_liquid()
+
+
+@pytest.fixture(scope="module")
+def trained() -> TrainedFlow:
+    rng = np.random.default_rng(1)
+    field = TransportField(LIQUID, (LADDER[-1], LADDER[0]), n_vectors=4)
+    fit_continuity(field, {t: equilibrium_samples(LIQUID, t, 800, rng) for t in refined(LADDER, 1)})
+    return TrainedFlow(field=field, ladder=LADDER)
+
+
+@pytest.fixture(scope="module")
+def cold_energies() -> np.ndarray:
+    x = equilibrium_samples(LIQUID, LADDER[-1], 4000, np.random.default_rng(2))
+    return LIQUID.energies(x)
+
+
+@pytest.mark.parametrize("way", ["nothing", "flow", "moves", "resampled", "all"])
+def test_annealing_gives_the_free_energy_and_the_energy(trained, cold_energies, tmp_path, way):
+    """Oracle: thermodynamic integration, and swap Monte Carlo at the end of the ladder."""
+    rng = np.random.default_rng(3)
+    # Without anything in between, only short steps keep a share of the samples.
+    ladder = LADDER if way in {"flow", "all"} else tuple(np.geomspace(2.0, 0.8, 7))
+    done = anneal(
+        LIQUID,
+        equilibrium_samples(LIQUID, 2.0, 1500, rng),
+        ladder,
+        rng,
+        flow=trained.flow(tolerance=1e-4) if way in {"flow", "all"} else None,
+        n_sweeps=0 if way in {"nothing", "flow"} else 10,
+        resample_below=1.0 if way in {"resampled", "all"} else 0.0,
+    )
+    exact = integrated_log_ratio(LIQUID, 2.0, 0.8, tmp_path, n_samples=1500, seed=4)
+    size = done.effective_size
+    assert size > 20
+    error = np.hypot(exact.stderr, np.sqrt(1.0 / size - 1.0 / 1500))
+    assert abs(done.log_ratio - exact.mean) < 4 * error
+    energies = LIQUID.energies(done.samples.positions)
+    spread = cold_energies.std()
+    difference = done.samples.weights @ energies - cold_energies.mean()
+    assert abs(difference) < 4 * spread * np.sqrt(1.0 / size + 1.0 / 4000)
+    assert len(done.rungs) == len(ladder) - 1
+    assert done.n_moves == (0 if way in {"nothing", "flow"} else 10 * 10 * len(done.rungs))
+
+
+def test_a_flow_keeps_more_of_the_samples(trained):
+    """Oracle: plain reweighting of the same samples."""
+    rng = np.random.default_rng(5)
+    for start, end in pairwise(LADDER):
+        x = equilibrium_samples(LIQUID, start, 1000, rng)
+        plain = anneal(LIQUID, x, (start, end), rng, n_sweeps=0, resample_below=0.0)
+        carried = trained.flow(tolerance=1e-4).weighted(x, start, end)
+        assert carried.effective_share > 1.3 * plain.samples.effective_share
+
+
+@pytest.mark.parametrize("kind", ["trained", "wrong"])
+def test_exchanges_are_exact_whatever_the_flow(trained, cold_energies, kind):
+    """Oracle: swap Monte Carlo; partners that remember, and a field of random weights, must not matter."""
+    field = trained.field
+    if kind == "wrong":
+        field = TransportField(LIQUID, field.temperatures, n_vectors=4)
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            weights = 0.008 * torch.randn(
+                field.pair_weights.shape, generator=generator, dtype=torch.float64
+            )
+            field.pair_weights.copy_(weights)
+    kernel = FlowExchange(Flow(field, tolerance=1e-3), 1.2, 0.8, n_hot_sweeps=2)
+    rng = np.random.default_rng(6)
+    state = kernel.start(equilibrated(LIQUID, 0.8, 16, rng, n_sweeps=400)[0].positions)
+    state = warm_up(kernel, state, rng, 60)
+    energies = []
+    for _ in range(250):
+        state = kernel.step(state, rng).state
+        energies.append(-0.8 * state.log_weights)
+    found = autocorrelation(np.array(energies).T).estimate()
+    reference = cold_energies.std() / np.sqrt(len(cold_energies))
+    assert abs(found.mean - cold_energies.mean()) < 4 * np.hypot(found.stderr, reference)
+    share = kernel.n_accepted / kernel.n_proposed
+    assert share > 0.35 if kind == "trained" else 0.001 < share < 0.35, share
+    np.testing.assert_allclose(state.log_weights, -LIQUID.energies(state.positions) / 0.8)
+
+
+def test_the_sampler_agrees_with_swap_monte_carlo(trained, cold_energies):
+    """Oracle: swap Monte Carlo for <U>; c_V against the variance of its energies, jackknife error."""
+    sampler = GlassSampler(0.8, flow=trained, n_chains=8, n_sweeps=5, seed=7)
+    sampler.run(150)
+    found = sampler.expt_value("energy")
+    reference = cold_energies.std() / np.sqrt(len(cold_energies))
+    assert abs(found.mean - cold_energies.mean()) < 4 * np.hypot(found.stderr, reference)
+    capacity = sampler.heat_capacity()
+    assert abs(capacity.mean - cold_energies.var() / 6.4) < 4 * np.hypot(capacity.stderr, 0.05)
+    assert 0.2 < sampler.diagnostics()["flow acceptance"] < 1.0
+    same = sampler.expt_value(lambda x: LIQUID.energies(x) / 10)
+    assert same.mean == pytest.approx(sampler.expt_value("energy_per_particle").mean)
+
+
+@pytest.mark.parametrize("moves", ["mixture", "flow", "local"])
+def test_the_sampler_goes_on_to_the_last_bit(trained, moves):
+    first = GlassSampler(0.9, flow=trained, moves=moves, n_chains=3, warmup=4, seed=8)
+    first.sample(6)
+    saved = first.state_dict()
+    second = GlassSampler(0.9, flow=trained, moves=moves, n_chains=3, warmup=4, seed=99)
+    second.load_state_dict(saved)
+    np.testing.assert_array_equal(first.sample(9), second.sample(9))
+    other = GlassSampler(1.0, flow=trained, moves=moves, n_chains=3, warmup=4)
+    with pytest.raises(InvalidInputError, match="temperature"):
+        other.load_state_dict(saved)
+
+
+def test_wrong_input_of_the_sampler(trained):
+    for temperature in (0.5, 2.0, 3.0, -1.0, np.nan):
+        with pytest.raises(InvalidInputError, match="temperature"):
+            GlassSampler(temperature, flow=trained)
+    with pytest.raises(InvalidInputError, match="cutoff"):
+        GlassSampler(1.0, flow=trained, liquid=ternary_liquid())
+    with pytest.raises(InvalidInputError, match="composition"):
+        GlassSampler(1.0, flow=trained, liquid=dataclasses.replace(LIQUID, composition=(5, 3, 2)))
+    with pytest.raises(InvalidInputError, match="density"):
+        GlassSampler(1.0, flow=trained, liquid=dataclasses.replace(LIQUID, density=1.0))
+    with pytest.raises(UnknownNameError, match="moves"):
+        GlassSampler(1.0, flow=trained, moves="swaps")
+    with pytest.raises(UnknownNameError, match="observable"):
+        GlassSampler(1.0, flow=trained, seed=1).expt_value("pressure")
+    with pytest.raises(InvalidInputError, match="flow is 3"):
+        GlassSampler(1.0, flow=3)
+    x = equilibrium_samples(LIQUID, 2.0, 2, np.random.default_rng(1))
+    flow = trained.flow()
+    with pytest.raises(InvalidInputError, match="trained between"):
+        flow(x, 2.0, 0.3)
+    x[1, 3] = x[1, 4]
+    with pytest.raises(InvalidInputError, match="sample 1: particles 3 and 4 overlap"):
+        flow.weighted(x, 2.0, 1.2)
+    x[1, 3] = np.nan
+    with pytest.raises(NonFiniteError, match="sample 1"):
+        flow.weighted(x, 2.0, 1.2)
+
+
+def test_files_of_flows(trained, tmp_path):
+    path = tmp_path / "flow.safetensors"
+    sha = save_flow(path, trained)
+    again = load_flow(path)
+    assert again.sha256 == sha
+    assert again.ladder == trained.ladder
+    assert again.liquid == trained.liquid
+    x = equilibrium_samples(LIQUID, 2.0, 3, np.random.default_rng(1))
+    one, two = trained.flow()(x, 2.0, 0.8), again.flow()(x, 2.0, 0.8)
+    np.testing.assert_array_equal(one.positions, two.positions)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(CheckpointError):
+        load_flow(path)
+
+
+def test_a_small_training_from_scratch(tmp_path):
+    """Oracle: the same numbers again from the stored samples; averages agree with swap Monte Carlo."""
+    settings = FlowSettings(n_samples=400, n_check=400, n_vectors=2)
+    paths = [tmp_path / f"{name}.safetensors" for name in "ab"]
+    found = [
+        train_flow_ladder(
+            path, directory=tmp_path / "data", liquid=LIQUID, ladder=LADDER, settings=settings
+        )
+        for path in paths
+    ]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert "density 1.19" in found[0][0].card.training_data
+    assert all(score.carried > score.plain for score in found[0][1])
+    checks = check_rungs(
+        found[0][0].flow(tolerance=1e-4), LADDER, tmp_path / "data", n_samples=800, n_reference=800
+    )
+    for check in checks:
+        assert all(abs(z) < 4 for z in check.z_scores().values())
+        assert check.pair_p > 1e-4
+    with pytest.raises(InvalidInputError, match="descends"):
+        train_flow_ladder(paths[0], directory=tmp_path, ladder=(0.5, 0.9))
+
+
+def test_pair_distribution_of_an_ideal_gas_is_one():
+    x = np.random.default_rng(9).random((4000, 10, 2)) * LIQUID.edge
+    _, g = pair_distribution(LIQUID, x, n_bins=12)
+    error = g.std(axis=0) / np.sqrt(len(g))
+    assert (np.abs(g.mean(axis=0) - 1.0) < 4.5 * error).all()
+
+
+def test_local_moves_in_a_script_of_ones_own(cold_energies):
+    """Oracle: swap Monte Carlo of the same liquid, run by the sampler's own loop."""
+    kernel = ScriptKernel(ParticleMoves(LIQUID, 0.8, n_sweeps=10), vectorized=True)
+    rng = np.random.default_rng(10)
+    state, logw = kernel.warmup(LIQUID.random_positions(16, rng), rng, n_steps=200)
+    energies = []
+    for _ in range(300):
+        state, logw, accepted = kernel.step(state, logw, rng)
+        energies.append(-0.8 * logw)
+    assert accepted.shape == (16,)
+    found = autocorrelation(np.array(energies).T).estimate()
+    reference = cold_energies.std() / np.sqrt(len(cold_energies))
+    assert abs(found.mean - cold_energies.mean()) < 4 * np.hypot(found.stderr, reference)
