@@ -317,6 +317,17 @@ def demo_glass() -> CommandSpec:
     )
 
 
+def demo_flow() -> CommandSpec:
+    """Describe the demo section: samples of a glass former, carried between temperatures."""
+    return _command(
+        "demo",
+        "sampling_demo:demo_flow",
+        "configurations of a glass former, carried to a lower temperature",
+        position=55,
+        citation=FLOWS,
+    )
+
+
 def glass_map() -> CommandSpec:
     """Describe the picture of predicted propensities."""
     return _command("glass", "glass_map:glass_map", "a picture of where a glass will move")

@@ -115,7 +115,12 @@ def configurations(liquid: Liquid, positions: FloatArray, temperature: float) ->
 
 
 def sample_figure(
-    trained: TrainedFlow, temperature: float, positions: FloatArray, seed: int
+    trained: TrainedFlow,
+    temperature: float,
+    positions: FloatArray,
+    seed: int,
+    *,
+    shares: bool = True,
 ) -> Figure:
     """Return energies, g(r) and effective shares of the flow in one picture.
 
@@ -124,12 +129,13 @@ def sample_figure(
         temperature: Of the samples.
         positions: Samples, (n, n_particles, dimension).
         seed: Of the hot samples that are carried for the picture.
+        shares: Whether to measure and draw the effective share at every step of the ladder.
 
     Raises:
         UnsupportedError: If matplotlib is not installed.
     """
-    figure = empty_figure(13.0, 3.9)
-    left, middle, right = figure.subplots(1, 3)
+    figure = empty_figure(13.0 if shares else 8.8, 3.9)
+    left, middle, *right = figure.subplots(1, 3 if shares else 2)
     liquid, rng = trained.liquid, np.random.default_rng([seed, 1])
     flow = trained.flow(tolerance=1e-3)
     hot = trained.rungs(temperature)[-2]
@@ -137,7 +143,8 @@ def sample_figure(
     weighted = flow.weighted(x, hot, temperature)
     _draw_energies(left, liquid, x, weighted, positions, hot, temperature)
     _draw_pairs(middle, liquid, x, weighted, positions, hot, temperature)
-    _draw_shares(right, trained, flow, rng)
+    if shares:
+        _draw_shares(right[0], trained, flow, rng)
     return figure
 
 

@@ -122,6 +122,21 @@ def cite_command(name: PluginName, *, as_json: JsonOption = False) -> None:
     raise typer.Exit(run_cite(name, as_json=as_json))
 
 
+@app.command("new")
+def new_command(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Of the package and of the model: 'my-functional'."),
+    ],
+    *,
+    folder: Annotated[Path, typer.Option(help="Where the new folder is made.")] = Path(),
+) -> None:
+    """Make a plugin of your own: a functional that passes its checks, to be changed."""
+    from kakehashi_core.cli.new_plugin import run_new
+
+    raise typer.Exit(run_new(name, folder=folder))
+
+
 @app.command("demo")
 def demo_command(
     sections: Annotated[

@@ -1,0 +1,1 @@
+"""A functional for PySCF by name. Hartree atomic units."""
