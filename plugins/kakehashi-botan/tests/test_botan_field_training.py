@@ -29,7 +29,7 @@ PAIR = dataclasses.replace(small_ternary_liquid(), composition=(2, 0, 0), densit
 
 def test_velocity_features_are_those_of_the_field():
     """Oracle: the field itself, which is linear in its weights."""
-    field = TransportField(DILUTE, (0.5, 2.0), n_vectors=3)
+    field = TransportField(DILUTE, (0.5, 2.0), exponents=(3, 9))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weights in (field.pair_weights, field.vector_weights):
@@ -106,7 +106,7 @@ def test_gradient_steps_lower_what_they_minimize(tmp_path, objective):
     liquid = small_ternary_liquid()
     hot, cold = (equilibrium_samples(liquid, t, 600, rng) for t in (start, end))
     settings = RefinementSettings(objective=objective, steps=30, learning_rate=2e-3, n_steps=2)
-    fields = [TransportField(liquid, (end, start), n_vectors=2, degree=1) for _ in range(3)]
+    fields = [TransportField(liquid, (end, start), exponents=(3, 9), degree=1) for _ in range(3)]
     for number, field in enumerate(fields[:2]):
         refine(field, hot[:400], cold[:400], start, end, tmp_path / str(number), settings=settings)
     assert torch.equal(fields[0].pair_weights, fields[1].pair_weights)

@@ -39,7 +39,7 @@ def cube() -> Liquid:
 
 def rough_field(liquid: Liquid) -> TransportField:
     """Return a field with random weights."""
-    field = TransportField(liquid, RANGE, n_vectors=4)
+    field = TransportField(liquid, RANGE, exponents=(3, 9))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weights, size in ((field.pair_weights, 0.01), (field.vector_weights, 0.002)):

@@ -43,7 +43,7 @@ LIQUID = small_ternary_liquid()
 @pytest.fixture(scope="module")
 def trained() -> TrainedFlow:
     rng = np.random.default_rng(1)
-    field = TransportField(LIQUID, (LADDER[-1], LADDER[0]), n_vectors=4)
+    field = TransportField(LIQUID, (LADDER[-1], LADDER[0]), exponents=(3, 9))
     fit_continuity(field, {t: equilibrium_samples(LIQUID, t, 800, rng) for t in refined(LADDER, 1)})
     return TrainedFlow(field=field, ladder=LADDER)
 
@@ -97,7 +97,7 @@ def test_exchanges_are_exact_whatever_the_flow(trained, cold_energies, kind):
     """Oracle: swap Monte Carlo; partners that remember, and a field of random weights, must not matter."""
     field = trained.field
     if kind == "wrong":
-        field = TransportField(LIQUID, field.temperatures, n_vectors=4)
+        field = TransportField(LIQUID, field.temperatures, exponents=(3, 9))
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
             weights = 0.008 * torch.randn(
@@ -192,7 +192,7 @@ def test_files_of_flows(trained, tmp_path):
 
 def test_a_small_training_from_scratch(tmp_path):
     """Oracle: the same numbers again from the stored samples; averages agree with swap Monte Carlo."""
-    settings = FlowSettings(n_samples=400, n_check=400, n_vectors=2)
+    settings = FlowSettings(n_samples=400, n_check=400, exponents=(6,))
     paths = [tmp_path / f"{name}.safetensors" for name in "ab"]
     found = [
         train_flow_ladder(

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 
 from kakehashi_botan.sampling.field_kernels import write_field
+from kakehashi_botan.sampling.radial_functions import softened_powers
 from kakehashi_botan.sampling.transport_field import TransportField
 
 FloatArray = npt.NDArray[np.float64]
@@ -29,15 +30,22 @@ class CompiledField:
         self._step = field.radial.reach / n_cells
         nodes = torch.arange(n_cells + 1, dtype=torch.float64) * self._step
         with torch.no_grad():
-            f, f1, f2 = (part.numpy() for part in field.radial(nodes))
+            _, f1, f2 = (part.numpy() for part in field.radial(nodes))
             third = _third_derivatives(field, nodes).numpy()
         # psi' is what the pairs need, so one derivative more.
         self._slopes = _quintic(f1, f2, third, self._step)
-        mixing = field.mixing.numpy()
-        q = _quintic(f, f1, f2, self._step)
-        self._vectors = np.ascontiguousarray(np.einsum("lck,abkm->ablcm", q, mixing))
+        sigma = torch.as_tensor(np.array(self.liquid.mixture.sigma))
+        shape = (*sigma.shape, len(nodes))
+        with torch.no_grad():
+            q, q1, q2 = softened_powers(
+                nodes.expand(shape),
+                sigma[..., None].expand(shape),
+                field.exponents,
+                field.radial.reach,
+            )
+        self._vectors = _quintic(q.numpy(), q1.numpy(), q2.numpy(), self._step)
         self._pair_weights = field.pair_weights.detach().numpy().copy()
-        self._vector_weights = field.vector_weights.detach().numpy().copy()
+        self._vector_weights = field.matrices(field.vector_weights.detach()).numpy()
         species = range(len(self.liquid.composition))
         index = {pair: k for k, pair in enumerate(field.species_pairs)}
         self._pairs = np.array([[index[min(a, b), max(a, b)] for b in species] for a in species])
@@ -47,7 +55,7 @@ class CompiledField:
         powers = self._field.powers(temperature).numpy()
         weights = np.einsum("d,dsk->sk", powers, self._pair_weights)
         table = np.einsum("lck,sk->slc", self._slopes, weights)[self._pairs]
-        strengths = np.einsum("d,dam->am", powers, self._vector_weights)[self._types]
+        strengths = np.einsum("d,damn->amn", powers, self._vector_weights)[self._types]
         x = np.ascontiguousarray(positions)
         velocity, divergence = np.empty_like(x), np.empty(len(x))
         write_field(
@@ -74,9 +82,13 @@ def _third_derivatives(field: TransportField, nodes: torch.Tensor) -> torch.Tens
 
 
 def _quintic(value: FloatArray, slope: FloatArray, bend: FloatArray, step: float) -> FloatArray:
-    """Return coefficients of each cell in the place 0 to 1 within it, (n_cells, 6, n_functions)."""
-    a0, a1, a2 = value[:-1], step * slope[:-1], 0.5 * step**2 * bend[:-1]
-    b0, b1, b2 = value[1:], step * slope[1:], 0.5 * step**2 * bend[1:]
+    """Return coefficients of each cell in the place 0 to 1 within it, (..., n_cells, 6, n_functions).
+
+    The last axis but one of the arguments is that of the nodes, (..., n_cells + 1, n_functions).
+    """
+    low, high = (..., slice(None, -1), slice(None)), (..., slice(1, None), slice(None))
+    a0, a1, a2 = value[low], step * slope[low], 0.5 * step**2 * bend[low]
+    b0, b1, b2 = value[high], step * slope[high], 0.5 * step**2 * bend[high]
     c0, c1, c2 = b0 - a0 - a1 - a2, b1 - a1 - 2.0 * a2, b2 - a2
     return np.stack(
         [
@@ -87,5 +99,5 @@ def _quintic(value: FloatArray, slope: FloatArray, bend: FloatArray, step: float
             -15.0 * c0 + 7.0 * c1 - 2.0 * c2,
             6.0 * c0 - 3.0 * c1 + c2,
         ],
-        axis=1,
+        axis=-2,
     )

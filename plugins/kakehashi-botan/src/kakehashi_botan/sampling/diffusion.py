@@ -50,7 +50,7 @@ def score_field(
         degree: Of the polynomials in the logarithm of the width.
     """
     widths = (smallest, 0.5 * liquid.edge)
-    return TransportField(liquid, widths, spacing=spacing, nearest=0.0, n_vectors=0, degree=degree)
+    return TransportField(liquid, widths, spacing=spacing, nearest=0.0, exponents=(), degree=degree)
 
 
 def fit_denoising(

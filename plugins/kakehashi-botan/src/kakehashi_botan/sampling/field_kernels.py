@@ -31,7 +31,7 @@ def write_field(
         step: Of the mesh of distances, which starts at zero; functions are zero beyond it.
         pair_table: Coefficients of psi', (n_species, n_species, n_cells, 6), in the place within a cell.
         vector_table: Coefficients of q, (n_species, n_species, n_cells, 6, n_vectors).
-        strengths: c of each particle, (n, n_vectors).
+        strengths: c of each particle, (n, n_vectors, n_vectors), symmetric.
         velocity: Output, (n_samples, n, dimension).
         divergence: Output, (n_samples,).
     """
@@ -41,8 +41,11 @@ def write_field(
     near = np.empty((n, n), dtype=np.bool_)
     along, across = np.empty((n, n, n_vectors)), np.empty((n, n, n_vectors))
     p, bend = np.empty((n, dimension, n_vectors)), np.empty((n, dimension, n_vectors))
-    own, others = np.empty((n, dimension, dimension, n_vectors)), np.empty((n, n_vectors))
-    pull = np.empty(n_vectors)
+    own, others = (
+        np.empty((n, dimension, dimension, n_vectors)),
+        np.empty((n, n_vectors, n_vectors)),
+    )
+    weighted, slopes = np.empty((dimension, n_vectors)), np.empty(n_vectors)
     for sample in range(n_samples):
         x, v = positions[sample], velocity[sample]
         v[:] = 0.0
@@ -96,7 +99,7 @@ def write_field(
                     w = q * inverse
                     along[i, j, m] = q1 - w
                     across[i, j, m] = w
-                    others[i, m] += q1 * q1 + (dimension - 1) * w * w
+                    slopes[m] = q1
                     curvature = q2 + (dimension - 1) * (q1 - w) * inverse
                     for k in range(dimension):
                         p[i, k, m] += q * unit[i, j, k]
@@ -104,15 +107,24 @@ def write_field(
                         own[i, k, k, m] += w
                         for other in range(dimension):
                             own[i, k, other, m] += (q1 - w) * unit[i, j, k] * unit[i, j, other]
+                for m in range(n_vectors):
+                    for o in range(m + 1):
+                        others[i, m, o] += (
+                            slopes[m] * slopes[o]
+                            + (dimension - 1) * across[i, j, m] * across[i, j, o]
+                        )
         for i in range(n):
+            weighted[:] = 0.0
             for m in range(n_vectors):
-                laplacian = others[i, m]
-                for k in range(dimension):
-                    laplacian += 2.0 * p[i, k, m] * bend[i, k, m]
-                    for other in range(dimension):
-                        laplacian += own[i, k, other, m] * own[i, k, other, m]
-                    p[i, k, m] *= strengths[i, m]
-                total += strengths[i, m] * laplacian
+                for o in range(n_vectors):
+                    strength = strengths[i, m, o]
+                    laplacian = others[i, max(m, o), min(m, o)]
+                    for k in range(dimension):
+                        laplacian += 2.0 * p[i, k, m] * bend[i, k, o]
+                        weighted[k, m] += strength * p[i, k, o]
+                        for other in range(dimension):
+                            laplacian += own[i, k, other, m] * own[i, k, other, o]
+                    total += strength * laplacian
             for j in range(n):
                 if not near[i, j]:
                     continue
@@ -120,14 +132,12 @@ def write_field(
                 for m in range(n_vectors):
                     projection = 0.0
                     for k in range(dimension):
-                        projection += p[i, k, m] * unit[i, j, k]
-                    pull[m] = along[i, j, m] * projection
-                for m in range(n_vectors):
-                    radial += pull[m]
+                        projection += weighted[k, m] * unit[i, j, k]
+                    radial += along[i, j, m] * projection
                 for k in range(dimension):
                     force = radial * unit[i, j, k]
                     for m in range(n_vectors):
-                        force += across[i, j, m] * p[i, k, m]
+                        force += across[i, j, m] * weighted[k, m]
                     v[i, k] += force
                     v[j, k] -= force
         divergence[sample] = total

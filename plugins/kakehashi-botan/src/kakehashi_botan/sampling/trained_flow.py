@@ -23,7 +23,7 @@ from kakehashi_core.errors import CheckpointError, InvalidInputError
 from kakehashi_core.model_card import ModelCard
 
 FORM = "transport-field"
-_SETTINGS = ("spacing", "nearest", "n_vectors", "degree")
+_SETTINGS = ("spacing", "nearest", "exponents", "degree")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

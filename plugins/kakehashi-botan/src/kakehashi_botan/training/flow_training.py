@@ -17,7 +17,7 @@ from kakehashi_botan.sampling.liquid_samples import stored_samples
 from kakehashi_botan.sampling.liquids import Liquid, ternary_liquid
 from kakehashi_botan.sampling.reweighting import WeightedSamples
 from kakehashi_botan.sampling.trained_flow import TrainedFlow, save_flow
-from kakehashi_botan.sampling.transport_field import TransportField
+from kakehashi_botan.sampling.transport_field import EXPONENTS, TransportField
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.model_card import ModelCard
 from kakehashi_core.progress import progress_bar
@@ -36,7 +36,7 @@ class FlowSettings:
         n_samples: Samples of each temperature.
         between: Temperatures with samples between neighbors of the ladder.
         n_check: New samples of each temperature, for the numbers of the card.
-        n_vectors: Three-body terms of each species.
+        exponents: Of the powers in three-body terms.
         degree: Of the polynomials in the logarithm of the temperature.
         ridge: Penalty on the weights.
     """
@@ -44,7 +44,7 @@ class FlowSettings:
     n_samples: int = N_SAMPLES
     between: int = 1
     n_check: int = 1000
-    n_vectors: int = 16
+    exponents: tuple[int, ...] = EXPONENTS
     degree: int = DEGREE
     ridge: float = 1e-3
 
@@ -102,7 +102,7 @@ def train_flow_ladder(
             )
             advance(1)
     field = TransportField(
-        liquid, (rungs[-1], rungs[0]), n_vectors=settings.n_vectors, degree=settings.degree
+        liquid, (rungs[-1], rungs[0]), exponents=settings.exponents, degree=settings.degree
     )
     fit = fit_continuity(field, samples, ridge=settings.ridge)
     scores = rung_scores(Flow(field, tolerance=1e-4), rungs, directory, settings.n_check, seed + 1)
