@@ -22,8 +22,8 @@ from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.model_card import ModelCard
 from kakehashi_core.progress import progress_bar
 
-LADDER = (1.60, 1.18, 0.89, 0.66, 0.49)
-"""Plain reweighting keeps 5 to 7 percent of the samples from each to the next."""
+LADDER = (1.60, 1.18, 0.89, 0.66, 0.49, 0.365)
+"""Plain reweighting keeps 3 to 6 percent of the samples from each to the next."""
 N_SAMPLES = 6144
 DEGREE = 2
 
