@@ -86,7 +86,10 @@ def glass_sample(
     table.add_row("written", str(output))
     Console().print(table)
     if plot is not None:
-        sample_figure(trained, temperature, positions, sampler.seed).savefig(plot, dpi=150)
+        rng = np.random.default_rng([sampler.seed, 1])
+        hot = equilibrium_samples(trained.liquid, trained.rungs(temperature)[-2], N_CARRIED, rng)
+        figure = sample_figure(trained, temperature, positions, hot, ladder_seed=sampler.seed + 1)
+        figure.savefig(plot, dpi=150)
     return 0
 
 
@@ -118,9 +121,9 @@ def sample_figure(
     trained: TrainedFlow,
     temperature: float,
     positions: FloatArray,
-    seed: int,
+    hot_samples: FloatArray,
     *,
-    shares: bool = True,
+    ladder_seed: int | None = None,
 ) -> Figure:
     """Return energies, g(r) and effective shares of the flow in one picture.
 
@@ -128,23 +131,24 @@ def sample_figure(
         trained: The flow.
         temperature: Of the samples.
         positions: Samples, (n, n_particles, dimension).
-        seed: Of the hot samples that are carried for the picture.
-        shares: Whether to measure and draw the effective share at every step of the ladder.
+        hot_samples: Of the next higher temperature of the ladder; they are carried for the picture.
+        ladder_seed: Seed of samples of all temperatures, to measure and draw the effective share at every
+            step of the ladder, in a minute; None leaves this out.
 
     Raises:
         UnsupportedError: If matplotlib is not installed.
     """
+    shares = ladder_seed is not None
     figure = empty_figure(13.0 if shares else 8.8, 3.9)
     left, middle, *right = figure.subplots(1, 3 if shares else 2)
-    liquid, rng = trained.liquid, np.random.default_rng([seed, 1])
+    liquid, x = trained.liquid, hot_samples
     flow = trained.flow(tolerance=1e-3)
     hot = trained.rungs(temperature)[-2]
-    x = equilibrium_samples(liquid, hot, N_CARRIED, rng)
     weighted = flow.weighted(x, hot, temperature)
     _draw_energies(left, liquid, x, weighted, positions, hot, temperature)
     _draw_pairs(middle, liquid, x, weighted, positions, hot, temperature)
     if shares:
-        _draw_shares(right[0], trained, flow, rng)
+        _draw_shares(right[0], trained, flow, np.random.default_rng(ladder_seed))
     return figure
 
 

@@ -17,8 +17,8 @@ from kakehashi_botan.sampling.trained_flow import load_packaged_flow
 from kakehashi_core.files import write_json
 
 TEMPERATURE = 0.66
-N_CARRIED = 256
-N_MEASUREMENTS = 30
+N_CARRIED = 128
+N_MEASUREMENTS = 20
 
 
 def demo_flow(*, output: Path) -> None:
@@ -35,14 +35,15 @@ def demo_flow(*, output: Path) -> None:
         f"carried to T = {TEMPERATURE:g} by a trained flow and weighted exactly.",
         highlight=False,
     )
-    x = equilibrium_samples(liquid, hot, N_CARRIED, np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    x = equilibrium_samples(liquid, hot, N_CARRIED, rng, equilibration=200)
     energies = liquid.energies(x)
     plain = WeightedSamples(x, energies / hot - energies / TEMPERATURE)
     started = time.process_time()
     carried = trained.flow(tolerance=TOLERANCE).weighted(x, hot, TEMPERATURE)
     carrying = (time.process_time() - started) / N_CARRIED
     weighted = carried.expectation(liquid.energies(carried.positions) / liquid.n_particles)
-    sampler = GlassSampler(TEMPERATURE, n_chains=4, seed=1)
+    sampler = GlassSampler(TEMPERATURE, n_chains=4, warmup=15, seed=1)
     sampler.run(N_MEASUREMENTS)
     direct = sampler.expt_value("energy_per_particle")
     console.print(
@@ -64,6 +65,6 @@ def demo_flow(*, output: Path) -> None:
         },
     )
     positions = sampler.measured().reshape(-1, liquid.n_particles, liquid.dimension)
-    figure = sample_figure(trained, TEMPERATURE, positions, sampler.seed, shares=False)
+    figure = sample_figure(trained, TEMPERATURE, positions, x)
     figure.savefig(output / "flow.png", dpi=150)
     console.print(f"  energies and g(r): {output / 'flow.png'}", highlight=False)

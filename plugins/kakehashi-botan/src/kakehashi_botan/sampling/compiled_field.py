@@ -31,7 +31,7 @@ class CompiledField:
         nodes = torch.arange(n_cells + 1, dtype=torch.float64) * self._step
         with torch.no_grad():
             _, f1, f2 = (part.numpy() for part in field.radial(nodes))
-            third = _third_derivatives(field, nodes).numpy()
+        third = _third_derivatives(field, nodes).numpy()
         # psi' is what the pairs need, so one derivative more.
         self._slopes = _quintic(f1, f2, third, self._step)
         sigma = torch.as_tensor(np.array(self.liquid.mixture.sigma))
@@ -73,12 +73,12 @@ class CompiledField:
 
 
 def _third_derivatives(field: TransportField, nodes: torch.Tensor) -> torch.Tensor:
-    def curvature(r: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = field.radial(r)[2]
-        return found
-
-    found: torch.Tensor = torch.func.vmap(torch.func.jacfwd(curvature))(nodes)
-    return found
+    r = nodes.clone().requires_grad_()
+    bend = field.radial(r)[2]
+    columns = [
+        torch.autograd.grad(bend[:, k].sum(), r, retain_graph=True)[0] for k in range(bend.shape[1])
+    ]
+    return torch.stack(columns, dim=1)
 
 
 def _quintic(value: FloatArray, slope: FloatArray, bend: FloatArray, step: float) -> FloatArray:

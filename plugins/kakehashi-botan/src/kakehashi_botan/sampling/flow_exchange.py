@@ -113,6 +113,7 @@ class FlowExchange(Kernel):
         """See the base class."""
         self.hot_moves.load_state_dict(state["moves"])
         self.n_proposed, self.n_accepted = int(state["n_proposed"]), int(state["n_accepted"])
+        self._partners = None
         if "positions" in state:
             self._partners = ChainState(
                 np.array(state["positions"]), np.array(state["log_weights"])

@@ -28,6 +28,7 @@ def equilibrium_samples(
     rng: np.random.Generator,
     *,
     sweeps_between: int = SWEEPS_BETWEEN,
+    equilibration: int = EQUILIBRATION,
 ) -> FloatArray:
     """Return samples of long swap Monte Carlo chains, in random order, (n_samples, n, dimension).
 
@@ -37,6 +38,7 @@ def equilibrium_samples(
         n_samples: How many.
         rng: Random numbers.
         sweeps_between: Sweeps of a chain between two of its samples.
+        equilibration: Sweeps of the cooling from a hot state, and as many at the temperature.
 
     Raises:
         InvalidInputError: If a number makes no sense.
@@ -44,7 +46,7 @@ def equilibrium_samples(
     if n_samples < 1:
         raise InvalidInputError(f"n_samples must be at least 1, got {n_samples}")
     n_chains = min(N_CHAINS, n_samples)
-    state, warm = equilibrated(liquid, temperature, n_chains, rng, n_sweeps=EQUILIBRATION)
+    state, warm = equilibrated(liquid, temperature, n_chains, rng, n_sweeps=equilibration)
     kernel = ParticleMoves(liquid, temperature, n_sweeps=sweeps_between)
     kernel.load_state_dict(warm.state_dict())
     found = []
