@@ -33,6 +33,8 @@ class RungCheck:
         start: Where the samples come from.
         end: What they are weighted for.
         effective_share: Kish.
+        plain_share: The same of samples that are not carried, in the limit of many: Z(b2)^2 over
+            Z(b1) Z(2 b2 - b1), b the inverse temperatures, from integrating the energy.
         energy: <U> per particle, weighted.
         energy_reference: Of swap Monte Carlo.
         heat_capacity: Var(U) / (N T^2), weighted.
@@ -47,6 +49,7 @@ class RungCheck:
     start: float
     end: float
     effective_share: float
+    plain_share: Estimate
     energy: Estimate
     energy_reference: Estimate
     heat_capacity: Estimate
@@ -115,10 +118,14 @@ def _check(
     uniform = WeightedSamples(reference, np.zeros(len(reference)))
     exact = liquid.energies(reference)
     chi_square, n_bins = _pair_chi_square(liquid, weighted, uniform)
+    ratio = integrated_log_ratio(
+        liquid, start, end, directory, n_samples=n_samples // 2, seed=seed + 2
+    )
     return RungCheck(
         start=start,
         end=end,
         effective_share=weighted.effective_share,
+        plain_share=_plain_share(liquid, ratio, start, end, directory, n_samples // 2, seed + 2),
         energy=weighted.expectation(energies / n),
         energy_reference=uniform.expectation(exact / n),
         heat_capacity=_heat_capacity(weighted, energies, n * end**2),
@@ -127,10 +134,25 @@ def _check(
         pair_bins=n_bins,
         pair_p=float(chi2.sf(chi_square, n_bins)),
         log_ratio=weighted.log_mean_weight_estimate(),
-        log_ratio_reference=integrated_log_ratio(
-            liquid, start, end, directory, n_samples=n_samples // 2, seed=seed + 2
-        ),
+        log_ratio_reference=ratio,
     )
+
+
+def _plain_share(
+    liquid: Liquid,
+    ratio: Estimate,
+    start: float,
+    end: float,
+    directory: Path,
+    n_samples: int,
+    seed: int,
+) -> Estimate:
+    beyond = 1.0 / (2.0 / end - 1.0 / start)
+    further = integrated_log_ratio(liquid, end, beyond, directory, n_samples=n_samples, seed=seed)
+    # ln Z from b1 to 2 b2 - b1 is the sum of both.
+    share = float(np.exp(ratio.mean - further.mean))
+    error = share * float(np.hypot(ratio.stderr, further.stderr))
+    return Estimate(mean=share, stderr=error, n_samples=n_samples)
 
 
 def _heat_capacity(samples: WeightedSamples, energies: FloatArray, unit: float) -> Estimate:

@@ -22,7 +22,7 @@ from kakehashi_botan.sampling.glass_sampler import TOLERANCE
 from kakehashi_botan.sampling.liquid_samples import equilibrium_samples, stored_samples
 from kakehashi_botan.sampling.monte_carlo import ParticleMoves
 from kakehashi_botan.sampling.trained_flow import TrainedFlow, load_flow, load_packaged_flow
-from kakehashi_botan.training.flow_training import RungScore, refined, rung_scores
+from kakehashi_botan.training.flow_training import refined
 from kakehashi_botan.training.sampling_checks import RungCheck, check_rungs
 from kakehashi_core.chains import (
     EitherWay,
@@ -103,7 +103,7 @@ def bench_flow(
 ) -> int:
     """Compare methods that sample a glass former, and check what a flow carries.
 
-    Three tables: the effective share of the samples with and without the flow at each step of its ladder;
+    Two tables: effective shares of the samples with and without the flow at each step of its ladder, with
     averages, g(r) and free energies against long runs of swap Monte Carlo; and independent samples per CPU
     second and per evaluation of each method, equilibration and training apart.
 
@@ -121,8 +121,6 @@ def bench_flow(
     data.mkdir(parents=True, exist_ok=True)
     with thread_limit(1):
         precise = trained.flow(tolerance=TOLERANCE)
-        shares = rung_scores(precise, trained.ladder, data, n_check, seed + 10)
-        console.print(share_table(shares))
         checks = check_rungs(
             precise, trained.ladder, data, n_samples=n_check, n_reference=n_check, seed=seed + 10
         )
@@ -140,7 +138,6 @@ def bench_flow(
                     "python": platform.python_version(),
                     **{p: version(p) for p in PACKAGES},
                 },
-                "shares": [asdict(s) for s in shares],
                 "checks": [{**asdict(c), "z": c.z_scores()} for c in checks],
                 "temperature": temperature,
                 "methods": [
@@ -333,33 +330,31 @@ def _population_score(
     )
 
 
-def share_table(scores: Sequence[RungScore]) -> Table:
-    """Return effective shares with and without the flow."""
-    table = Table(title="effective share of the samples (Kish) from one temperature to the next")
-    for column in ("from", "to", "plain", "carried", "ratio"):
-        table.add_column(column, justify="right")
-    for s in scores:
-        table.add_row(
-            f"{s.start:g}",
-            f"{s.end:g}",
-            f"{s.plain:.4f}",
-            f"{s.carried:.3f}",
-            f"{s.carried / s.plain:.1f}",
-        )
-    return table
-
-
 def check_table(checks: Sequence[RungCheck]) -> Table:
     """Return averages of carried samples beside swap Monte Carlo."""
     table = Table(
         title="carried and weighted samples | swap Monte Carlo (errors in the last digits)"
     )
-    for column in ("T", "U/N", "z", "c_V", "z", "chi2 of g(r)", "p", "ln Z ratio", "z"):
+    for column in (
+        "T",
+        "share",
+        "plain",
+        "U/N",
+        "z",
+        "c_V",
+        "z",
+        "chi2 of g(r)",
+        "p",
+        "ln Z ratio",
+        "z",
+    ):
         table.add_column(column, justify="right")
     for c in checks:
         z = c.z_scores()
         table.add_row(
             f"{c.start:g} -> {c.end:g}",
+            f"{c.effective_share:.3f}",
+            f"{c.plain_share.mean:.3f}",
             f"{c.energy} | {c.energy_reference}",
             f"{z['energy']:+.1f}",
             f"{c.heat_capacity} | {c.heat_capacity_reference}",
