@@ -117,6 +117,8 @@ def bench_flow(
         json: File for the results.
     """
     trained = load_packaged_flow() if flow is None else load_flow(flow)
+    # Before anything takes time.
+    trained.rungs(temperature)
     console = Console()
     data.mkdir(parents=True, exist_ok=True)
     with thread_limit(1):
