@@ -62,17 +62,17 @@ def test_annealing_gives_the_free_energy_and_the_energy(trained, cold_energies, 
     ladder = LADDER if way in {"flow", "all"} else tuple(np.geomspace(2.0, 0.8, 7))
     done = anneal(
         LIQUID,
-        equilibrium_samples(LIQUID, 2.0, 1500, rng),
+        equilibrium_samples(LIQUID, 2.0, 1000, rng, equilibration=200),
         ladder,
         rng,
         flow=trained.flow(tolerance=1e-4) if way in {"flow", "all"} else None,
         n_sweeps=0 if way in {"nothing", "flow"} else 10,
         resample_below=1.0 if way in {"resampled", "all"} else 0.0,
     )
-    exact = integrated_log_ratio(LIQUID, 2.0, 0.8, tmp_path, n_samples=1500, seed=4)
+    exact = integrated_log_ratio(LIQUID, 2.0, 0.8, tmp_path, n_samples=1000, seed=4)
     size = done.effective_size
-    assert size > 20
-    error = np.hypot(exact.stderr, np.sqrt(1.0 / size - 1.0 / 1500))
+    assert size > 10
+    error = np.hypot(exact.stderr, np.sqrt(1.0 / size - 1.0 / 1000))
     assert abs(done.log_ratio - exact.mean) < 4 * error
     energies = LIQUID.energies(done.samples.positions)
     spread = cold_energies.std()
