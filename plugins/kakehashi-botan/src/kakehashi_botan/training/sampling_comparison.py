@@ -33,6 +33,7 @@ from kakehashi_core.chains import (
 )
 from kakehashi_core.files import write_json
 from kakehashi_core.progress import progress_bar
+from kakehashi_core.results import Estimate
 from kakehashi_core.threads import thread_limit
 
 FloatArray = npt.NDArray[np.float64]
@@ -357,16 +358,22 @@ def check_table(checks: Sequence[RungCheck]) -> Table:
             f"{c.start:g} -> {c.end:g}",
             f"{c.effective_share:.3f}",
             f"{c.plain_share.mean:.3f}",
-            f"{c.energy} | {c.energy_reference}",
+            f"{_short(c.energy)} | {_short(c.energy_reference)}",
             f"{z['energy']:+.1f}",
-            f"{c.heat_capacity} | {c.heat_capacity_reference}",
+            f"{_short(c.heat_capacity)} | {_short(c.heat_capacity_reference)}",
             f"{z['heat capacity']:+.1f}",
             f"{c.pair_chi_square:.1f} / {c.pair_bins}",
             f"{c.pair_p:.2g}",
-            f"{c.log_ratio} | {c.log_ratio_reference}",
+            f"{_short(c.log_ratio)} | {_short(c.log_ratio_reference)}",
             f"{z['log Z ratio']:+.1f}",
         )
     return table
+
+
+def _short(estimate: Estimate) -> str:
+    """Return mean and error as 1.234(56)."""
+    digits = max(1 - int(np.floor(np.log10(estimate.stderr))), 0)
+    return f"{estimate.mean:.{digits}f}({round(estimate.stderr * 10**digits)})"
 
 
 def method_table(scores: Sequence[MethodScore], temperature: float, n_particles: int) -> Table:
