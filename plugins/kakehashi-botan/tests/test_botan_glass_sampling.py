@@ -25,6 +25,15 @@ from kakehashi_botan.sampling import (
 )
 from kakehashi_botan.sampling.field_fitting import fit_continuity
 from kakehashi_botan.sampling.flow import Flow
+from kakehashi_botan.sampling.liquid_samples import (
+    FAST_ABOVE,
+    LARGEST_RATIO,
+    TemperedSamples,
+    stored_samples,
+    tempered_samples,
+    with_hotter,
+)
+from kakehashi_botan.sampling.reweighting import WeightedSamples
 from kakehashi_botan.sampling.transport_field import TransportField
 from kakehashi_botan.training.flow_training import FlowSettings, refined, train_flow_ladder
 from kakehashi_botan.training.sampling_checks import check_rungs, integrated_log_ratio
@@ -54,8 +63,86 @@ def cold_energies() -> np.ndarray:
     return LIQUID.energies(x)
 
 
+@pytest.fixture(scope="module")
+def tempered() -> TemperedSamples:
+    return tempered_samples(
+        LIQUID, refined(LADDER, 1), 1500, np.random.default_rng(4), equilibration=300
+    )
+
+
+def test_tempered_samples_agree_with_separate_chains(tempered, cold_energies):
+    """Oracles: separate swap Monte Carlo; an integral with twice the spacing; d<U>/dbeta = -Var U."""
+    energies = LIQUID.energies(tempered.at(0.8))
+    uniform = WeightedSamples(tempered.at(0.8), np.zeros(1500), tempered.ensembles)
+    found = uniform.expectation(energies)
+    error = np.hypot(found.stderr, cold_energies.std() / np.sqrt(len(cold_energies)))
+    assert abs(found.mean - cold_energies.mean()) < 4 * error
+    assert found.stderr > 0.5 * energies.std() / np.sqrt(1500)
+    half = dataclasses.replace(
+        tempered, temperatures=tempered.temperatures[::2], positions=tempered.positions[::2]
+    )
+    fine, coarse = (integrated_log_ratio(LIQUID, s, 2.0, 0.8) for s in (tempered, half))
+    assert abs(fine.mean - coarse.mean) < 4 * fine.stderr
+    betas = 1.0 / np.array(tempered.temperatures)
+    means = [LIQUID.energies(x).mean() for x in tempered.positions]
+    slopes = np.diff(means) / np.diff(betas)
+    variances = [LIQUID.energies(x).var() for x in tempered.positions]
+    np.testing.assert_allclose(-slopes, np.convolve(variances, [0.5, 0.5], "valid"), rtol=0.25)
+    with pytest.raises(InvalidInputError, match=r"no samples at T = 0\.81"):
+        tempered.at(0.81)
+    with pytest.raises(InvalidInputError, match="say nothing about"):
+        integrated_log_ratio(LIQUID, tempered, 2.0, 0.7)
+    with pytest.raises(InvalidInputError, match="descend"):
+        tempered_samples(LIQUID, (0.5, 0.8), 8, np.random.default_rng(1))
+
+
+def test_cold_samples_come_with_hotter_copies():
+    """Oracle: the ratio of neighbors and the end of the ladder."""
+    ladder = np.array(with_hotter(0.365))
+    assert ladder[-1] == 0.365
+    assert ladder[0] >= FAST_ABOVE - 1e-12
+    assert (ladder[:-1] / ladder[1:] <= LARGEST_RATIO + 1e-12).all()
+    assert with_hotter(0.7) == [0.7]
+    with pytest.raises(InvalidInputError, match="positive"):
+        with_hotter(0.0)
+
+
+def test_stored_samples_go_on_where_they_stopped(tmp_path):
+    """Oracle: the same numbers when a part is made again."""
+    arguments = (LIQUID, (2.0, 1.2), 130)
+    first = stored_samples(tmp_path, *arguments, seed=3, equilibration=20)
+    assert first.positions.shape == (2, 130, 10, 2)
+    parts = sorted(tmp_path.glob("*.npz"))
+    assert len(parts) == 4
+    parts[2].unlink()
+    again = stored_samples(tmp_path, *arguments, seed=3, equilibration=20)
+    np.testing.assert_array_equal(first.positions, again.positions)
+    # The same ensemble at different times stays one group.
+    assert first.ensembles[0] == first.ensembles[64] != first.ensembles[1]
+    with pytest.raises(InvalidInputError, match=r"edge|box|outside|density|overlap|other"):
+        stored_samples(tmp_path, LIQUID, (2.0, 1.2000001), 130, seed=3, equilibration=20)
+
+
+def test_errors_of_groups():
+    """Oracle: every sample four times over has the error of a quarter of the samples."""
+    rng = np.random.default_rng(3)
+    x, w = rng.normal(size=500), 0.3 * rng.normal(size=500)
+    once = WeightedSamples(x[:, None], w)
+    often = WeightedSamples(
+        np.repeat(x, 4)[:, None], np.repeat(w, 4), groups=np.repeat(np.arange(500), 4)
+    )
+    one, four = once.expectation(x), often.expectation(np.repeat(x, 4))
+    assert one.stderr == pytest.approx(four.stderr)
+    assert one.mean == pytest.approx(four.mean)
+    ratios = [s.log_mean_weight_estimate().stderr for s in (once, often)]
+    assert ratios[0] == pytest.approx(ratios[1])
+    assert ratios[0] == pytest.approx(np.sqrt((1.0 / once.effective_share - 1.0) / 499), rel=1e-9)
+    with pytest.raises(InvalidInputError, match="groups"):
+        WeightedSamples(x[:, None], w, groups=np.arange(3))
+
+
 @pytest.mark.parametrize("way", ["nothing", "flow", "moves", "resampled", "all"])
-def test_annealing_gives_the_free_energy_and_the_energy(trained, cold_energies, tmp_path, way):
+def test_annealing_gives_the_free_energy_and_the_energy(trained, cold_energies, tempered, way):
     """Oracle: thermodynamic integration, and swap Monte Carlo at the end of the ladder."""
     rng = np.random.default_rng(3)
     # Without anything in between, only short steps keep a share of the samples.
@@ -69,7 +156,7 @@ def test_annealing_gives_the_free_energy_and_the_energy(trained, cold_energies, 
         n_sweeps=0 if way in {"nothing", "flow"} else 10,
         resample_below=1.0 if way in {"resampled", "all"} else 0.0,
     )
-    exact = integrated_log_ratio(LIQUID, 2.0, 0.8, tmp_path, n_samples=1000, seed=4)
+    exact = integrated_log_ratio(LIQUID, tempered, 2.0, 0.8)
     size = done.effective_size
     assert size > 10
     error = np.hypot(exact.stderr, np.sqrt(1.0 / size - 1.0 / 1000))
@@ -192,7 +279,7 @@ def test_files_of_flows(trained, tmp_path):
 
 def test_a_small_training_from_scratch(tmp_path):
     """Oracle: the same numbers again from the stored samples; averages agree with swap Monte Carlo."""
-    settings = FlowSettings(n_samples=400, n_check=400, exponents=(6,))
+    settings = FlowSettings(n_samples=400, n_check=400, exponents=(6,), equilibration=200)
     paths = [tmp_path / f"{name}.safetensors" for name in "ab"]
     found = [
         train_flow_ladder(
@@ -204,7 +291,12 @@ def test_a_small_training_from_scratch(tmp_path):
     assert "density 1.19" in found[0][0].card.training_data
     assert all(score.carried > score.plain for score in found[0][1])
     checks = check_rungs(
-        found[0][0].flow(tolerance=1e-4), LADDER, tmp_path / "data", n_samples=800, n_reference=800
+        found[0][0].flow(tolerance=1e-4),
+        LADDER,
+        tmp_path / "data",
+        n_samples=640,
+        n_reference=640,
+        equilibration=200,
     )
     for check in checks:
         assert all(abs(z) < 4 for z in check.z_scores().values())

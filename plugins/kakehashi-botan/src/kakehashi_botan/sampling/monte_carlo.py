@@ -108,7 +108,9 @@ def equilibrated(
     n_sweeps: int = 2000,
     hottest: float = 3.0,
 ) -> tuple[ChainState, ParticleMoves]:
-    """Cool chains from a hot state, and return them with a kernel whose steps are adapted.
+    """Cool chains from a hot state, and return them with a kernel that has learned its steps.
+
+    The kernel counts all moves, those of the cooling included.
 
     Args:
         liquid: What is sampled.
@@ -121,10 +123,13 @@ def equilibrated(
     x = liquid.random_positions(n_chains, rng)
     n_stages = 20
     stages = np.linspace(1.0 / max(hottest, temperature), 1.0 / temperature, n_stages)
+    cooling = 0
     for beta in stages:
         kernel = ParticleMoves(liquid, 1.0 / beta, n_sweeps=10)
         x = _warm(kernel, x, rng, max(n_sweeps // (10 * n_stages), 5)).positions
+        cooling += kernel.n_moves
     kernel = ParticleMoves(liquid, temperature, n_sweeps=10)
+    kernel.n_moves = cooling
     return _warm(kernel, x, rng, max(n_sweeps // 10, 5)), kernel
 
 

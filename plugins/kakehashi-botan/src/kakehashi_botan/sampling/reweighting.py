@@ -13,6 +13,7 @@ from kakehashi_core.errors import InvalidInputError, NonFiniteError
 from kakehashi_core.results import Estimate
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 COLLAPSED = 0.01
 """Effective share of the samples below which averages rest on a few of them."""
@@ -29,16 +30,24 @@ class WeightedSamples:
     Attributes:
         positions: (n_samples, ...).
         log_weights: (n_samples,), up to a common constant; minus infinity is a weight of zero.
+        groups: Numbers of the groups the samples belong to, (n_samples,): errors then allow for samples of
+            one group, as of one chain, that depend on each other. None if all are independent.
     """
 
     positions: FloatArray
     log_weights: FloatArray
+    groups: IntArray | None = None
 
     def __post_init__(self) -> None:
         if len(self.positions) != len(self.log_weights) or not len(self.log_weights):
             raise InvalidInputError(
                 f"{len(self.positions)} samples have {len(self.log_weights)} weights; one for each, and at "
                 "least one, is needed"
+            )
+        if self.groups is not None and np.shape(self.groups) != np.shape(self.log_weights):
+            raise InvalidInputError(
+                f"groups have shape {np.shape(self.groups)}; one number for each of "
+                f"{len(self.log_weights)} samples is needed"
             )
         if np.isnan(self.log_weights).any() or (self.log_weights == np.inf).any():
             number = int(np.argmax(~(self.log_weights < np.inf)))
@@ -60,15 +69,14 @@ class WeightedSamples:
         return float(logsumexp(self.log_weights) - np.log(len(self.log_weights)))
 
     def log_mean_weight_estimate(self) -> Estimate:
-        """Return ``log_mean_weight`` with its error, for independent samples."""
+        """Return ``log_mean_weight`` with its error."""
         self.warn_if_collapsed()
-        error = np.sqrt(max(1.0 / self.effective_share - 1.0, 0.0) / len(self.log_weights))
-        return Estimate(
-            mean=self.log_mean_weight, stderr=float(error), n_samples=len(self.log_weights)
-        )
+        n_samples = len(self.log_weights)
+        error = float(self.spread(self.weights - 1.0 / n_samples))
+        return Estimate(mean=self.log_mean_weight, stderr=error, n_samples=n_samples)
 
     def expectation(self, values: npt.ArrayLike) -> Estimate:
-        """Return the weighted average of one number per sample, with its error for independent samples.
+        """Return the weighted average of one number per sample, with its error.
 
         Raises:
             InvalidInputError: If there is not one number for each sample.
@@ -82,8 +90,24 @@ class WeightedSamples:
         self.warn_if_collapsed()
         mean = float(self.weights @ x)
         # Delta method for a ratio of sums.
-        error = float(np.sqrt(np.square(self.weights * (x - mean)).sum()))
+        error = float(self.spread(self.weights * (x - mean)))
         return Estimate(mean=mean, stderr=error, n_samples=len(x))
+
+    def group_sums(self, parts: FloatArray) -> FloatArray:
+        """Return the sums over groups of what samples contribute, (n_samples, ...) to (n_groups, ...)."""
+        if self.groups is None:
+            return parts
+        numbers, group = np.unique(self.groups, return_inverse=True)
+        sums: FloatArray = np.zeros((len(numbers), *parts.shape[1:]))
+        np.add.at(sums, group, parts)
+        return sums
+
+    def spread(self, parts: FloatArray) -> FloatArray:
+        """Return the standard error of a sum of contributions of mean zero, (n_samples, ...) to (...)."""
+        sums = self.group_sums(parts)
+        return np.asarray(
+            np.sqrt(np.square(sums).sum(axis=0) * (len(sums) / max(len(sums) - 1, 1)))
+        )
 
     def resampled(self, n_samples: int, rng: np.random.Generator) -> FloatArray:
         """Return samples of the target without weights, drawn systematically, (n_samples, ...)."""

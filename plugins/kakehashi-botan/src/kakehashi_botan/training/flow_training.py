@@ -13,14 +13,13 @@ import numpy as np
 from kakehashi_botan import _entry_points
 from kakehashi_botan.sampling.field_fitting import ContinuityFit, fit_continuity
 from kakehashi_botan.sampling.flow import Flow
-from kakehashi_botan.sampling.liquid_samples import stored_samples
+from kakehashi_botan.sampling.liquid_samples import EQUILIBRATION, TemperedSamples, stored_samples
 from kakehashi_botan.sampling.liquids import Liquid, ternary_liquid
 from kakehashi_botan.sampling.reweighting import WeightedSamples
 from kakehashi_botan.sampling.trained_flow import TrainedFlow, save_flow
 from kakehashi_botan.sampling.transport_field import EXPONENTS, TransportField
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.model_card import ModelCard
-from kakehashi_core.progress import progress_bar
 
 LADDER = (1.60, 1.18, 0.89, 0.66, 0.49, 0.365)
 """Plain reweighting keeps 3 to 6 percent of the samples from each to the next."""
@@ -34,6 +33,7 @@ class FlowSettings:
 
     Attributes:
         n_samples: Samples of each temperature.
+        equilibration: Sweeps before the first of them.
         between: Temperatures with samples between neighbors of the ladder.
         n_check: New samples of each temperature, for the numbers of the card.
         exponents: Of the powers in three-body terms.
@@ -42,6 +42,7 @@ class FlowSettings:
     """
 
     n_samples: int = N_SAMPLES
+    equilibration: int = EQUILIBRATION
     between: int = 1
     n_check: int = 1000
     exponents: tuple[int, ...] = EXPONENTS
@@ -94,18 +95,28 @@ def train_flow_ladder(
         raise InvalidInputError(f"a ladder of temperatures descends and is positive, got {rungs}")
     directory.mkdir(parents=True, exist_ok=True)
     grid = refined(rungs, settings.between)
-    samples = {}
-    with progress_bar("samples", total=len(grid)) as advance:
-        for temperature in grid:
-            samples[temperature] = stored_samples(
-                directory, liquid, temperature, settings.n_samples, seed=seed
-            )
-            advance(1)
+    samples = stored_samples(
+        directory,
+        liquid,
+        grid,
+        settings.n_samples,
+        seed=seed,
+        equilibration=settings.equilibration,
+    )
     field = TransportField(
         liquid, (rungs[-1], rungs[0]), exponents=settings.exponents, degree=settings.degree
     )
-    fit = fit_continuity(field, samples, ridge=settings.ridge)
-    scores = rung_scores(Flow(field, tolerance=1e-4), rungs, directory, settings.n_check, seed + 1)
+    by_temperature = dict(zip(grid, samples.positions, strict=True))
+    fit = fit_continuity(field, by_temperature, ridge=settings.ridge)
+    unseen = stored_samples(
+        directory,
+        liquid,
+        grid,
+        settings.n_check,
+        seed=seed + 1,
+        equilibration=settings.equilibration,
+    )
+    scores = rung_scores(Flow(field, tolerance=1e-4), rungs, unseen)
     trained = TrainedFlow(
         field=field, ladder=tuple(rungs), card=_card(liquid, fit, scores, settings, seed)
     )
@@ -123,14 +134,12 @@ def refined(ladder: Sequence[float], between: int) -> list[float]:
     return found
 
 
-def rung_scores(
-    flow: Flow, ladder: Sequence[float], directory: Path, n_samples: int, seed: int
-) -> list[RungScore]:
-    """Return what weights are worth between neighbors, on samples that no training saw."""
+def rung_scores(flow: Flow, ladder: Sequence[float], samples: TemperedSamples) -> list[RungScore]:
+    """Return what weights are worth between neighbors of a ladder."""
     found = []
     liquid = flow.liquid
     for start, end in pairwise(ladder):
-        x = stored_samples(directory, liquid, start, n_samples, seed=seed)
+        x = samples.at(start)
         before = liquid.energies(x) / start
         plain = WeightedSamples(x, before - liquid.energies(x) / end)
         found.append(
@@ -166,8 +175,9 @@ def _card(
         version="1",
         summary=spec.summary,
         training_data=(
-            f"{settings.n_samples} samples of swap Monte Carlo at each of {len(fit.temperatures)} "
-            f"temperatures, of our own engine; {numbers}. Liquid: {describe_liquid(liquid)}."
+            f"{settings.n_samples} samples of swap Monte Carlo with exchanges between "
+            f"{len(fit.temperatures)} temperatures, of our own engine; {numbers}. "
+            f"Liquid: {describe_liquid(liquid)}."
         ),
         domain=spec.domain,
         units=spec.units,

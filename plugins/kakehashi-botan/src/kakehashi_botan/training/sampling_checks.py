@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2
+from scipy.interpolate import CubicSpline
+from scipy.stats import f as f_distribution
 
 from kakehashi_botan.sampling.flow import Flow
-from kakehashi_botan.sampling.liquid_samples import stored_samples
+from kakehashi_botan.sampling.liquid_samples import EQUILIBRATION, TemperedSamples, stored_samples
 from kakehashi_botan.sampling.liquids import Liquid
 from kakehashi_botan.sampling.pair_distribution import pair_distribution
 from kakehashi_botan.sampling.reweighting import WeightedSamples
+from kakehashi_botan.training.flow_training import refined
+from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.results import Estimate
 
 FloatArray = npt.NDArray[np.float64]
 
-N_NODES = 4
-"""Of Gauss-Legendre between two temperatures; three give the same to 1e-4."""
+BETWEEN = 2
+"""Temperatures of the reference between neighbors of the ladder: nodes of the integral of <U>."""
 G_BINS = 24
 
 
@@ -39,9 +42,10 @@ class RungCheck:
         energy_reference: Of swap Monte Carlo.
         heat_capacity: Var(U) / (N T^2), weighted.
         heat_capacity_reference: Of swap Monte Carlo.
-        pair_chi_square: Of g(r), weighted against swap Monte Carlo, with the covariance of its bins.
+        pair_chi_square: Of g(r), weighted against swap Monte Carlo, with the covariance of its bins between
+            independent ensembles.
         pair_bins: Degrees of freedom of it.
-        pair_p: Probability of a larger one.
+        pair_p: Probability of a larger one, by Hotelling's distribution with as many ensembles.
         log_ratio: ln Z(end)/Z(start), from the weights.
         log_ratio_reference: From integrating the energy over the inverse temperature.
     """
@@ -78,8 +82,9 @@ def check_rungs(
     ladder: Sequence[float],
     directory: Path,
     *,
-    n_samples: int = 4000,
-    n_reference: int = 4000,
+    n_samples: int = 3000,
+    n_reference: int = 3000,
+    equilibration: int = EQUILIBRATION,
     seed: int = 11,
 ) -> list[RungCheck]:
     """Carry samples from each temperature to the next and compare.
@@ -89,70 +94,75 @@ def check_rungs(
         ladder: Descending temperatures.
         directory: Keeps the samples; a call that was interrupted goes on there.
         n_samples: Samples that are carried.
-        n_reference: Samples of swap Monte Carlo at the end of each step.
-        seed: Of the carried ones; the references take the next.
+        n_reference: Samples of swap Monte Carlo, with exchanges, at each temperature.
+        equilibration: Sweeps before the first of them.
+        seed: Of the carried ones; the references, which are independent of them, take the next.
     """
     liquid = flow.liquid
-    found = []
-    for start, end in pairwise(ladder):
-        x = stored_samples(directory, liquid, start, n_samples, seed=seed)
-        reference = stored_samples(directory, liquid, end, n_reference, seed=seed + 1)
-        found.append(_check(flow, x, reference, start, end, directory, n_samples, seed))
-    return found
+    rungs = [float(t) for t in ladder]
+    starts = stored_samples(
+        directory,
+        liquid,
+        refined(rungs[:-1], 1) if len(rungs) > 2 else rungs[:1],
+        n_samples,
+        seed=seed,
+        equilibration=equilibration,
+    )
+    reference = stored_samples(
+        directory,
+        liquid,
+        reference_temperatures(rungs),
+        n_reference,
+        seed=seed + 1,
+        equilibration=equilibration,
+    )
+    return [_check(flow, starts, reference, start, end) for start, end in pairwise(rungs)]
+
+
+def reference_temperatures(ladder: Sequence[float]) -> list[float]:
+    """Return where swap Monte Carlo runs to check the steps of a ladder, descending."""
+    # One temperature further, for the share without a flow at the last step.
+    beyond = 1.0 / (2.0 / ladder[-1] - 1.0 / ladder[-2])
+    return [*refined(ladder, BETWEEN), *refined([ladder[-1], beyond], 1)[1:]]
 
 
 def _check(
-    flow: Flow,
-    x: FloatArray,
-    reference: FloatArray,
-    start: float,
-    end: float,
-    directory: Path,
-    n_samples: int,
-    seed: int,
+    flow: Flow, starts: TemperedSamples, reference: TemperedSamples, start: float, end: float
 ) -> RungCheck:
     liquid = flow.liquid
     n = liquid.n_particles
-    weighted = flow.weighted(x, start, end)
+    weighted = replace(flow.weighted(starts.at(start), start, end), groups=starts.ensembles)
     energies = liquid.energies(weighted.positions)
-    uniform = WeightedSamples(reference, np.zeros(len(reference)))
-    exact = liquid.energies(reference)
-    chi_square, n_bins = _pair_chi_square(liquid, weighted, uniform)
-    ratio = integrated_log_ratio(
-        liquid, start, end, directory, n_samples=n_samples // 2, seed=seed + 2
-    )
+    there = reference.at(end)
+    uniform = WeightedSamples(there, np.zeros(len(there)), reference.ensembles)
+    exact = liquid.energies(there)
+    chi_square, n_bins, probability = _pair_test(liquid, weighted, uniform)
+    ratio = integrated_log_ratio(liquid, reference, start, end)
     return RungCheck(
         start=start,
         end=end,
         effective_share=weighted.effective_share,
-        plain_share=_plain_share(liquid, ratio, start, end, directory, n_samples // 2, seed + 2),
+        plain_share=_plain_share(liquid, reference, start, end),
         energy=weighted.expectation(energies / n),
         energy_reference=uniform.expectation(exact / n),
         heat_capacity=_heat_capacity(weighted, energies, n * end**2),
         heat_capacity_reference=_heat_capacity(uniform, exact, n * end**2),
         pair_chi_square=chi_square,
         pair_bins=n_bins,
-        pair_p=float(chi2.sf(chi_square, n_bins)),
+        pair_p=probability,
         log_ratio=weighted.log_mean_weight_estimate(),
         log_ratio_reference=ratio,
     )
 
 
-def _plain_share(
-    liquid: Liquid,
-    ratio: Estimate,
-    start: float,
-    end: float,
-    directory: Path,
-    n_samples: int,
-    seed: int,
-) -> Estimate:
+def _plain_share(liquid: Liquid, reference: TemperedSamples, start: float, end: float) -> Estimate:
     beyond = 1.0 / (2.0 / end - 1.0 / start)
-    further = integrated_log_ratio(liquid, end, beyond, directory, n_samples=n_samples, seed=seed)
+    ratio = integrated_log_ratio(liquid, reference, start, end)
     # ln Z from b1 to 2 b2 - b1 is the sum of both.
+    further = integrated_log_ratio(liquid, reference, end, beyond)
     share = float(np.exp(ratio.mean - further.mean))
     error = share * float(np.hypot(ratio.stderr, further.stderr))
-    return Estimate(mean=share, stderr=error, n_samples=n_samples)
+    return Estimate(mean=share, stderr=error, n_samples=ratio.n_samples)
 
 
 def _heat_capacity(samples: WeightedSamples, energies: FloatArray, unit: float) -> Estimate:
@@ -161,45 +171,58 @@ def _heat_capacity(samples: WeightedSamples, energies: FloatArray, unit: float) 
     return samples.expectation(np.square(energies - mean) / unit)
 
 
-def _pair_chi_square(
+def _pair_test(
     liquid: Liquid, first: WeightedSamples, second: WeightedSamples
-) -> tuple[float, int]:
+) -> tuple[float, int, float]:
     means: list[FloatArray] = []
     covariance: FloatArray = np.zeros((G_BINS, G_BINS))
+    least = np.inf
     for samples in (first, second):
         _, g = pair_distribution(liquid, samples.positions, n_bins=G_BINS)
         mean = samples.weights @ g
-        spread = samples.weights[:, None] * (g - mean)
+        parts = samples.group_sums(samples.weights[:, None] * (g - mean))
+        least = min(least, len(parts))
         means.append(mean)
-        covariance = covariance + spread.T @ spread
+        covariance = covariance + parts.T @ parts * (len(parts) / (len(parts) - 1))
     # Bins that hardly any pair reaches have no Gaussian errors.
     kept = np.minimum(*means) > 0.02
     difference = (means[0] - means[1])[kept]
     matrix = covariance[np.ix_(kept, kept)]
-    return float(difference @ np.linalg.solve(matrix, difference)), int(kept.sum())
+    found, p = float(difference @ np.linalg.solve(matrix, difference)), int(kept.sum())
+    # Both series have estimated covariances: the degrees of freedom of the smaller one are a lower bound.
+    freedom = least - 1
+    ratio = found * (freedom - p + 1) / (freedom * p)
+    return found, p, float(f_distribution.sf(ratio, p, freedom - p + 1))
 
 
 def integrated_log_ratio(
-    liquid: Liquid, start: float, end: float, directory: Path, *, n_samples: int, seed: int
+    liquid: Liquid, samples: TemperedSamples, start: float, end: float
 ) -> Estimate:
     """Return ln Z(end)/Z(start) as minus the integral of <U> over the inverse temperature.
 
     Args:
         liquid: What is sampled.
+        samples: At temperatures close enough for a cubic spline of <U>; its error is the scatter of the
+            integral over independent ensembles.
         start: First temperature.
         end: Last temperature.
-        directory: Keeps the samples.
-        n_samples: At each node of the integral.
-        seed: Of the samples.
+
+    Raises:
+        InvalidInputError: If the samples do not reach both temperatures.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(N_NODES)
-    low, high = 1.0 / start, 1.0 / end
-    total, variance = 0.0, 0.0
-    for node, weight in zip(nodes, weights, strict=True):
-        beta = 0.5 * (low + high) + 0.5 * (high - low) * node
-        x = stored_samples(directory, liquid, 1.0 / beta, n_samples, seed=seed)
-        energies = liquid.energies(x)
-        share = 0.5 * (high - low) * weight
-        total -= share * energies.mean()
-        variance += share**2 * energies.var() / len(energies)
-    return Estimate(mean=float(total), stderr=float(np.sqrt(variance)), n_samples=n_samples)
+    betas = 1.0 / np.array(samples.temperatures)
+    limits = 1.0 / start, 1.0 / end
+    if min(limits) < betas[0] * (1.0 - 1e-9) or max(limits) > betas[-1] * (1.0 + 1e-9):
+        raise InvalidInputError(
+            f"samples from T = {samples.temperatures[0]:g} to {samples.temperatures[-1]:g} say nothing about "
+            f"{start:g} to {end:g}"
+        )
+    energies = np.stack([liquid.energies(x) for x in samples.positions])
+    numbers = np.unique(samples.ensembles)
+    # Each ensemble has its own average at every temperature; all of them change together by exchanges.
+    means = np.stack([energies[:, samples.ensembles == k].mean(axis=1) for k in numbers], axis=1)
+    integrals = -CubicSpline(betas, means).integrate(*limits)
+    error = integrals.std(ddof=1) / np.sqrt(len(numbers)) if len(numbers) > 1 else np.inf
+    return Estimate(
+        mean=float(integrals.mean()), stderr=float(error), n_samples=len(samples.ensembles)
+    )

@@ -19,11 +19,16 @@ from kakehashi_botan.sampling.annealing import anneal
 from kakehashi_botan.sampling.flow import Flow
 from kakehashi_botan.sampling.flow_exchange import FlowExchange
 from kakehashi_botan.sampling.glass_sampler import TOLERANCE
-from kakehashi_botan.sampling.liquid_samples import equilibrium_samples, stored_samples
-from kakehashi_botan.sampling.monte_carlo import ParticleMoves
+from kakehashi_botan.sampling.liquid_samples import stored_samples
+from kakehashi_botan.sampling.monte_carlo import ParticleMoves, equilibrated
+from kakehashi_botan.sampling.reweighting import WeightedSamples
 from kakehashi_botan.sampling.trained_flow import TrainedFlow, load_flow, load_packaged_flow
 from kakehashi_botan.training.flow_training import refined
-from kakehashi_botan.training.sampling_checks import RungCheck, check_rungs
+from kakehashi_botan.training.sampling_checks import (
+    RungCheck,
+    check_rungs,
+    reference_temperatures,
+)
 from kakehashi_core.chains import (
     EitherWay,
     Kernel,
@@ -97,7 +102,7 @@ def bench_flow(
     flow: Path | None = None,
     temperature: float = 0.66,
     seconds: float = 60.0,
-    n_check: int = 4000,
+    n_check: int = 3000,
     seed: int = 1,
     data: Path = Path("kakehashi-bench-flow"),
     json: Path | None = None,
@@ -166,10 +171,15 @@ def compare(
 ) -> list[MethodScore]:
     """Give every method the same CPU time at one temperature."""
     liquid, rungs = trained.liquid, trained.rungs(temperature)
-    reference = stored_samples(directory, liquid, temperature, n_reference, seed=seed + 11)
-    exact = liquid.energies(reference)
-    start = reference[:N_CHAINS]
     fine = refined(rungs, PT_PER_RUNG)
+    grid = reference_temperatures(trained.ladder)
+    samples = stored_samples(
+        directory, liquid, grid if temperature in grid else fine, n_reference, seed=seed + 11
+    )
+    reference = samples.at(temperature)
+    uniform = WeightedSamples(reference, np.zeros(len(reference)), samples.ensembles)
+    exact = uniform.expectation(liquid.energies(reference))
+    start = reference[:N_CHAINS]
 
     def local(swaps: float) -> Callable[[CountedFlow], Kernel]:
         return lambda _: ParticleMoves(liquid, temperature, swaps=swaps)
@@ -223,7 +233,7 @@ def _chain_score(
     kernel: Kernel,
     counted: CountedFlow,
     start: FloatArray,
-    exact: FloatArray,
+    exact: Estimate,
     seconds: float,
     seed: int,
 ) -> MethodScore:
@@ -244,9 +254,9 @@ def _chain_score(
     found = autocorrelation(values)
     estimate = found.estimate()
     share = values.var() / max(estimate.stderr, 1e-300) ** 2
-    reference = -exact / _temperature(kernel)
-    z = (estimate.mean - reference.mean()) / np.hypot(
-        estimate.stderr, reference.std() / np.sqrt(len(reference))
+    temperature = _temperature(kernel)
+    z = (-temperature * estimate.mean - exact.mean) / np.hypot(
+        temperature * estimate.stderr, exact.stderr
     )
     exchange = _exchange(kernel)
     return MethodScore(
@@ -294,7 +304,7 @@ def _population_score(
     ladder: Sequence[float],
     flow: CountedFlow | None,
     n_sweeps: int,
-    exact: FloatArray,
+    exact: Estimate,
     seconds: float,
     seed: int,
     counted: CountedFlow,
@@ -307,12 +317,11 @@ def _population_score(
     weights: list[float] = []
     while spent < seconds or len(energies) < 4:
         begin = time.process_time()
-        x = equilibrium_samples(liquid, ladder[0], size, rng, sweeps_between=20)
-        done = anneal(liquid, x, ladder, rng, flow=flow, n_sweeps=n_sweeps, swaps=0.0)
+        hot, kernel = equilibrated(liquid, ladder[0], size, rng, n_sweeps=800)
+        done = anneal(liquid, hot.positions, ladder, rng, flow=flow, n_sweeps=n_sweeps, swaps=0.0)
         spent += time.process_time() - begin
         effective += done.effective_size
-        # 800 sweeps of cooling and as many of equilibration, and 20 to the samples
-        moves += size * (done.n_moves + 1620 * liquid.n_particles)
+        moves += size * (done.n_moves + kernel.n_moves)
         u = liquid.energies(done.samples.positions)
         energies.append(float(done.samples.weights @ u))
         weights.append(done.effective_size)
@@ -321,7 +330,7 @@ def _population_score(
         np.average(np.square(np.array(energies) - mean), weights=weights)
         / max(len(energies) - 1, 1)
     )
-    z = (mean - exact.mean()) / np.hypot(error, exact.std() / np.sqrt(len(exact)))
+    z = (mean - exact.mean) / np.hypot(error, exact.stderr)
     return MethodScore(
         method=name,
         effective_samples=effective,
