@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kakehashi_botan.sampling.flow_exchange import FlowExchange
+from kakehashi_botan.sampling.liquid_samples import equilibrium_samples
 from kakehashi_botan.sampling.liquids import Liquid
-from kakehashi_botan.sampling.monte_carlo import ParticleMoves, equilibrated
+from kakehashi_botan.sampling.monte_carlo import ParticleMoves
 from kakehashi_botan.sampling.trained_flow import TrainedFlow, load_flow, load_packaged_flow
 from kakehashi_core.chains import ChainSampler, EitherWay, Kernel, jackknife
 from kakehashi_core.errors import InvalidInputError, unknown_name
@@ -21,7 +22,6 @@ FloatArray = npt.NDArray[np.float64]
 Moves = Literal["mixture", "flow", "local"]
 
 OBSERVABLES = ("energy", "energy_per_particle")
-COOLING_SWEEPS = 400
 WARMUP = 50
 TOLERANCE = 1e-3
 """Of positions and log-determinants along a chain: small beside the spread of log-weights, about 1."""
@@ -31,7 +31,8 @@ class GlassSampler(ChainSampler):
     """Configurations of a glass former at one temperature.
 
     Chains make local moves and exchange, through the flow, with partners at the next higher temperature of
-    its ladder. The first call that needs samples warms up; further calls go on where the chains stand.
+    its ladder. The first call that needs samples equilibrates, cold chains by exchanges with hotter copies,
+    and warms up; further calls go on where the chains stand.
 
     Args:
         temperature: In epsilon_AA / k_B, within the ladder of the flow.
@@ -93,11 +94,7 @@ class GlassSampler(ChainSampler):
             kernels.append(self._exchange)
         super().__init__(
             EitherWay(kernels),
-            lambda rng: (
-                equilibrated(trained.liquid, temperature, n_chains, rng, n_sweeps=COOLING_SWEEPS)[
-                    0
-                ].positions
-            ),
+            lambda rng: equilibrium_samples(trained.liquid, temperature, n_chains, rng),
             warmup=WARMUP if warmup is None else warmup,
             thin=thin,
             seed=seed,
