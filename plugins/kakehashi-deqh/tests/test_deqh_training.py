@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,8 @@ from ase.calculators.emt import EMT
 from ase.units import kB
 
 from kakehashi_core.errors import InvalidInputError, UnknownNameError
+from kakehashi_deqh.evaluation import training_comparison
+from kakehashi_deqh.evaluation.training_comparison import averages, compare_trainings
 from kakehashi_deqh.hamiltonian_model import ModelSettings
 from kakehashi_deqh.training.accuracy import measured_accuracy
 from kakehashi_deqh.training.fine_tuning import fine_tune
@@ -132,3 +136,36 @@ def test_fine_tuning(tmp_path):
         fine_tune("deqh-water", structures[:5], tmp_path)
     with pytest.raises(InvalidInputError, match="knows"):
         fine_tune("deqh-water", [molecule("CH4")] * 12, tmp_path)
+
+
+def test_comparison_at_equal_time(monkeypatch, tmp_path):
+    """Oracles: variants run, spend about what they may, and resume; the mean of two numbers."""
+    small = dataclasses.replace(
+        recipe("deqh-water"),
+        level=Level(xc="pbe", basis="sto-3g", grid=1, conv_tol=1e-8),
+        n_train=8,
+        n_test=2,
+        n_forces=0,
+        n_far=2,
+        model=ModelSettings(n_channels=4, n_layers=1, max_evaluations=6),
+    )
+    monkeypatch.setattr(training_comparison, "recipe", lambda _: small)
+    variants = ("no feedback", "scf-map", "paper")
+    options = {"data": tmp_path, "sizes": [4], "seconds": 0.5, "n_fock": 0, "directory": tmp_path}
+    rows = compare_trainings("deqh-water", seeds=[1], variants=variants, **options)
+    assert tuple(r["variant"] for r in rows) == variants
+    for row in rows:
+        assert row["steps"] + row["feedback_steps"] > 0
+        assert (row["feedback_steps"] == 0) == (row["variant"] == "no feedback")
+        assert (row["steps"] == 0) == (row["variant"] == "paper")
+        assert row["fit_cpu_seconds"] < 5.0
+    assert compare_trainings("deqh-water", seeds=[1], variants=variants, **options) == rows
+    other = {**rows[0], "near": {k: v + 2.0 for k, v in rows[0]["near"].items()}}
+    (mean,) = averages([rows[0], other])
+    value = rows[0]["near"]["H MAE, uHa"]
+    assert mean["near: H MAE, uHa"]["mean"] == pytest.approx(value + 1.0)
+    assert mean["near: H MAE, uHa"]["stderr"] == pytest.approx(1.0)
+    with pytest.raises(UnknownNameError, match="variant"):
+        compare_trainings("deqh-water", seeds=[1], variants=["best"], **options)
+    with pytest.raises(InvalidInputError, match="sizes"):
+        compare_trainings("deqh-water", seeds=[1], **{**options, "sizes": [9]})

@@ -122,6 +122,18 @@ def bench_deqh() -> CommandSpec:
     )
 
 
+def bench_deqh_training() -> CommandSpec:
+    """Return the spec of ``kakehashi bench deqh-training``."""
+    return CommandSpec(
+        name="bench-deqh-training",
+        api_version=API_VERSION,
+        factory="kakehashi_deqh.evaluation.training_command:bench_deqh_training",
+        summary="networks with and without self-consistency at equal training time",
+        citation=DEQH,
+        verb="bench",
+    )
+
+
 def hamiltonian_report() -> CommandSpec:
     """Return the spec of ``kakehashi hamiltonian report``."""
     return CommandSpec(

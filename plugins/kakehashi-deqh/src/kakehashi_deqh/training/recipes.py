@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,8 @@ class Recipe:
         n_train: Geometries to learn from, of all molecules together.
         n_test: Geometries that are only looked at in the end.
         n_forces: Of these, so many with forces.
+        n_far: Geometries far from equilibrium, only looked at in comparisons.
+        far_temperature: Of them, kelvin.
         seed: Of the geometries.
         model: Shape of the model.
         fit: How it is fitted.
@@ -51,6 +53,8 @@ class Recipe:
     n_train: int
     n_test: int = 100
     n_forces: int = 20
+    n_far: int = 30
+    far_temperature: float = 1500.0
     seed: int = 1
     model: ModelSettings = field(default_factory=ModelSettings)
     fit: FitSettings = field(default_factory=FitSettings)
@@ -156,6 +160,29 @@ def calculations(
             executor=executor,
             description=f"{chosen.name}, test data",
         ),
+    )
+
+
+def far_calculations(
+    chosen: Recipe, directory: Path, *, executor: Executor | None = None
+) -> list[Calculation]:
+    """Return calculations of hot geometries, which no fit sees; what is missing is computed."""
+    hot = replace(
+        chosen,
+        temperature=chosen.far_temperature,
+        n_train=chosen.n_far,
+        n_test=1,
+        seed=chosen.seed + 1,
+    )
+    far, _ = geometries(hot, directory)
+    load: Callable[..., list[Calculation]] = load_calculations
+    return load(
+        far,
+        directory / "calculations",
+        level=chosen.level,
+        iterates=False,
+        executor=executor,
+        description=f"{chosen.name}, far from equilibrium",
     )
 
 
