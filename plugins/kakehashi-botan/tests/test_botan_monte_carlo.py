@@ -5,28 +5,37 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kakehashi_botan.mixtures import ternary_kob_andersen
+from kakehashi_botan.mixtures import kob_andersen, ternary_kob_andersen
 from kakehashi_botan.pair_potential import MixturePotential
 from kakehashi_botan.sampling import Liquid, ParticleMoves, small_ternary_liquid, ternary_liquid
 from kakehashi_botan.sampling.monte_carlo import equilibrated
 from kakehashi_core.chains import run_chains
 from kakehashi_core.errors import InvalidInputError, NonFiniteError
 
+SOLID = Liquid(
+    mixture=kob_andersen(shift="energy", cutoff_ratio=1.5),
+    composition=(27, 6),
+    density=1.2,
+    dimension=3,
+)
 
-def test_energies_are_those_of_the_calculator():
+
+@pytest.mark.parametrize("liquid", [ternary_liquid(), SOLID], ids=["2D, force shift", "3D"])
+def test_energies_are_those_of_the_calculator(liquid):
     """Oracle: ``MixturePotential``, which sums over a pair list with images."""
-    liquid = ternary_liquid()
     rng = np.random.default_rng(1)
     state, kernel = equilibrated(liquid, 0.8, 3, rng, n_sweeps=100)
     step = kernel.step(state, rng)
-    cell = np.diag([liquid.edge, liquid.edge, 1.0])
+    planar = liquid.dimension == 2
+    cell = np.diag([liquid.edge, liquid.edge, 1.0 if planar else liquid.edge])
     for x, log_weight in zip(step.state.positions, step.state.log_weights, strict=True):
-        flat = np.column_stack([x, np.zeros(len(x))])
+        filled = np.column_stack([x, np.zeros(len(x))]) if planar else x
         sums = MixturePotential(liquid.mixture).evaluate(
-            flat, liquid.types, cell, np.array([True, True, False])
+            filled, liquid.types, cell, np.array([True, True, not planar])
         )
         # Kept up to date move by move: rounding adds up.
         assert -0.8 * log_weight == pytest.approx(sums.energy, abs=1e-9)
+        assert liquid.energies(x[None])[0] == pytest.approx(sums.energy, abs=1e-10)
 
 
 @pytest.mark.parametrize("swaps", [0.0, 0.3])

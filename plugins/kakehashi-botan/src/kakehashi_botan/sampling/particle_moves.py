@@ -11,47 +11,90 @@ from __future__ import annotations
 import math
 
 import numba
+import numpy as np
 
 from kakehashi_botan.pair_kernels import FAST_MATH
 
+WIDTH = 16
+"""Rows of particles are filled up to a multiple of this, the stride of a compiled loop over them."""
 
-@numba.njit(cache=True, error_model="numpy", fastmath=FAST_MATH, inline="always")
-def _pair(square, terms, a, b):
-    """Energy of a pair at this squared distance; ``terms`` as in ``pair_potential.term_table``."""
-    if square >= terms[2, a, b]:
-        return 0.0
-    sixth = 1.0 / (square * square * square)
-    energy = (terms[0, a, b] * sixth - terms[1, a, b]) * sixth - terms[4, a, b]
-    if terms[3, a, b] != 0.0:
-        energy -= terms[3, a, b] * math.sqrt(square)
-    return energy
+
+@numba.njit(cache=True, error_model="numpy")
+def _rows(types, terms):
+    """Return ``pair_potential.term_table`` by kind of one particle and number of the other.
+
+    Shape (kinds, 5, width); numbers beyond the last particle have a cutoff of zero.
+    """
+    n = len(types)
+    rows = np.zeros((terms.shape[1], terms.shape[0], (n + WIDTH - 1) // WIDTH * WIDTH))
+    for a in range(terms.shape[1]):
+        for k in range(terms.shape[0]):
+            for j in range(n):
+                rows[a, k, j] = terms[k, a, types[j]]
+    return rows
 
 
 @numba.njit(cache=True, error_model="numpy", fastmath=FAST_MATH)
-def _particle_energy(x, i, where, kind, types, terms, edge):
-    """Energy of particle ``i``, were it at ``where`` and of this kind."""
+def _particle_energy(x, i, a, b, c, row, edge):
+    """Energy of particle ``i``, were it at (a, b) or (a, b, c); ``row`` is that of its kind.
+
+    ``x`` is (dimension, width). No branch depends on a distance, the dimension is written out, and rows are
+    filled up: compilers make vectors of these loops.
+    """
+    inverse = 1.0 / edge
     total = 0.0
-    for j in range(x.shape[0]):
-        if j == i:
-            continue
-        square = 0.0
-        for k in range(x.shape[1]):
-            d = where[k] - x[j, k]
-            d -= edge * math.floor(d / edge + 0.5)
-            square += d * d
-        total += _pair(square, terms, kind, types[j])
+    if x.shape[0] == 2:
+        for j in range(x.shape[1]):
+            p, q = a - x[0, j], b - x[1, j]
+            p -= edge * np.floor(p * inverse + 0.5)
+            q -= edge * np.floor(q * inverse + 0.5)
+            square = p * p + q * q
+            inside = (square < row[2, j]) & (j != i)
+            square = square if inside else 1.0
+            sixth = 1.0 / (square * square * square)
+            energy = (row[0, j] * sixth - row[1, j]) * sixth - row[4, j]
+            energy -= row[3, j] * np.sqrt(square)
+            total += energy if inside else 0.0
+    else:
+        for j in range(x.shape[1]):
+            p, q, r = a - x[0, j], b - x[1, j], c - x[2, j]
+            p -= edge * np.floor(p * inverse + 0.5)
+            q -= edge * np.floor(q * inverse + 0.5)
+            r -= edge * np.floor(r * inverse + 0.5)
+            square = p * p + q * q + r * r
+            inside = (square < row[2, j]) & (j != i)
+            square = square if inside else 1.0
+            sixth = 1.0 / (square * square * square)
+            energy = (row[0, j] * sixth - row[1, j]) * sixth - row[4, j]
+            energy -= row[3, j] * np.sqrt(square)
+            total += energy if inside else 0.0
     return total
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _present_energy(x, i, types, rows, edge):
+    """Energy of particle ``i`` where it is."""
+    last = x.shape[0] - 1
+    return _particle_energy(x, i, x[0, i], x[1, i], x[last, i], rows[types[i]], edge)
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _exchange(x, i, j):
+    for k in range(x.shape[0]):
+        x[k, i], x[k, j] = x[k, j], x[k, i]
 
 
 @numba.njit(cache=True, error_model="numpy")
 def write_energies(positions, types, terms, edge, energies):
     """Write the potential energy of every chain; ``types`` is (n,)."""
-    for c in range(positions.shape[0]):
+    n_chains, n, dimension = positions.shape
+    rows = _rows(types, terms)
+    x = np.zeros((dimension, rows.shape[2]))
+    for c in range(n_chains):
+        x[:, :n] = positions[c].T
         total = 0.0
-        for i in range(positions.shape[1]):
-            total += _particle_energy(
-                positions[c], i, positions[c, i], types[i], types, terms, edge
-            )
+        for i in range(n):
+            total += _present_energy(x, i, types, rows, edge)
         energies[c] = 0.5 * total
 
 
@@ -76,43 +119,41 @@ def sweep(positions, types, terms, edge, betas, steps, swaps, energies, rng, acc
             (n_chains, 2:).
     """
     n_chains, n, dimension = positions.shape
-    old, new = positions[0, 0].copy(), positions[0, 0].copy()
+    rows = _rows(types, terms)
+    x = np.zeros((dimension, rows.shape[2]))
+    new = np.zeros(3)
     for c in range(n_chains):
-        x = positions[c]
+        x[:, :n] = positions[c].T
         for _ in range(n):
             if swaps > 0.0 and rng.random() < swaps:
                 i, j = int(n * rng.random()), int(n * rng.random())
                 if types[i] == types[j]:
                     continue
                 accepted[c, 3] += 1
-                before = _particle_energy(x, i, x[i], types[i], types, terms, edge)
-                before += _particle_energy(x, j, x[j], types[j], types, terms, edge)
-                for k in range(dimension):
-                    old[k] = x[i, k]
-                    x[i, k] = x[j, k]
-                    x[j, k] = old[k]
-                after = _particle_energy(x, i, x[i], types[i], types, terms, edge)
-                after += _particle_energy(x, j, x[j], types[j], types, terms, edge)
+                before = _present_energy(x, i, types, rows, edge)
+                before += _present_energy(x, j, types, rows, edge)
+                _exchange(x, i, j)
+                after = _present_energy(x, i, types, rows, edge)
+                after += _present_energy(x, j, types, rows, edge)
                 # The pair itself is counted twice on both sides, with the same energy.
                 change = after - before
                 if change <= 0.0 or rng.random() < math.exp(-betas[c] * change):
                     energies[c] += change
                     accepted[c, 1] += 1
                 else:
-                    for k in range(dimension):
-                        old[k] = x[i, k]
-                        x[i, k] = x[j, k]
-                        x[j, k] = old[k]
+                    _exchange(x, i, j)
                 continue
             i = int(n * rng.random())
             accepted[c, 2] += 1
             for k in range(dimension):
-                shifted = x[i, k] + steps[c] * (2.0 * rng.random() - 1.0)
+                shifted = x[k, i] + steps[c] * (2.0 * rng.random() - 1.0)
                 new[k] = shifted - edge * math.floor(shifted / edge)
-            change = _particle_energy(x, i, new, types[i], types, terms, edge)
-            change -= _particle_energy(x, i, x[i], types[i], types, terms, edge)
+            last = new[dimension - 1]
+            change = _particle_energy(x, i, new[0], new[1], last, rows[types[i]], edge)
+            change -= _present_energy(x, i, types, rows, edge)
             if change <= 0.0 or rng.random() < math.exp(-betas[c] * change):
                 energies[c] += change
                 accepted[c, 0] += 1
                 for k in range(dimension):
-                    x[i, k] = new[k]
+                    x[k, i] = new[k]
+        positions[c] = x[:, :n].T
