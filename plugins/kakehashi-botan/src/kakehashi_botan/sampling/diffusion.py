@@ -136,6 +136,6 @@ def generated(
     liquid = field.liquid
     x = rng.random((n_samples, liquid.n_particles, liquid.dimension)) * liquid.edge
     small, large = field.temperatures
-    x, determinants = integrate(CompiledField(field), x, large, small, n_steps)
+    x, determinants, _ = integrate(CompiledField(field), x, large, small, n_steps)
     x = wrapped(x, liquid.edge)
     return WeightedSamples(x, -liquid.energies(x) / temperature + determinants)

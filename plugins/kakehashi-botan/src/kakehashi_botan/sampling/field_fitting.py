@@ -226,7 +226,7 @@ def _aligned(
 def _log_weights(
     field: TransportField, positions: torch.Tensor, start: float, end: float, n_steps: int
 ) -> torch.Tensor:
-    x, determinants = integrate(field, positions, start, end, n_steps)
+    x, determinants, _ = integrate(field, positions, start, end, n_steps)
     before = bounded_energies(field, positions)
     found: torch.Tensor = before / start - bounded_energies(field, x) / end + determinants
     return found
