@@ -100,8 +100,8 @@ class CountedFlow(Flow):
 def bench_flow(
     *,
     flow: Path | None = None,
-    temperature: float = 0.66,
-    seconds: float = 60.0,
+    temperatures: Sequence[float] = (0.66, 0.365),
+    seconds: float = 40.0,
     n_check: int = 3000,
     seed: int = 1,
     data: Path = Path("kakehashi-bench-flow"),
@@ -115,7 +115,7 @@ def bench_flow(
 
     Args:
         flow: File of a trained flow; the shipped one by default.
-        temperature: Where methods are compared.
+        temperatures: Where methods are compared.
         seconds: CPU time for each method.
         n_check: Samples that are carried and compared at each step of the ladder.
         seed: Of everything.
@@ -124,7 +124,8 @@ def bench_flow(
     """
     trained = load_packaged_flow() if flow is None else load_flow(flow)
     # Before anything takes time.
-    trained.rungs(temperature)
+    for temperature in temperatures:
+        trained.rungs(temperature)
     console = Console()
     data.mkdir(parents=True, exist_ok=True)
     with thread_limit(1):
@@ -133,8 +134,11 @@ def bench_flow(
             precise, trained.ladder, data, n_samples=n_check, n_reference=n_check, seed=seed + 10
         )
         console.print(check_table(checks))
-        scores = compare(trained, temperature, seconds, data, n_check, seed)
-    console.print(method_table(scores, temperature, trained.liquid.n_particles))
+        scores = {}
+        for temperature in temperatures:
+            found = compare(trained, temperature, seconds, data, n_check, seed)
+            console.print(method_table(found, temperature, trained.liquid.n_particles))
+            scores[temperature] = found
     if json is not None:
         write_json(
             json,
@@ -147,14 +151,15 @@ def bench_flow(
                     **{p: version(p) for p in PACKAGES},
                 },
                 "checks": [{**asdict(c), "z": c.z_scores()} for c in checks],
-                "temperature": temperature,
                 "methods": [
                     {
-                        **asdict(s),
-                        "per_cpu_second": s.per_second,
-                        "per_million_evaluations": s.per_million(trained.liquid.n_particles),
+                        "temperature": temperature,
+                        **asdict(one),
+                        "per_cpu_second": one.per_second,
+                        "per_million_evaluations": one.per_million(trained.liquid.n_particles),
                     }
-                    for s in scores
+                    for temperature, found in scores.items()
+                    for one in found
                 ],
             },
         )
