@@ -25,9 +25,9 @@ N_ENSEMBLES = 64
 N_PARTS = 4
 """Files of stored samples, each with its own ensembles: a call that is interrupted loses one."""
 SWEEPS_PER_EXCHANGE = 20
-EQUILIBRATION = 4000
-"""Sweeps. 43 particles at T = 0.365 come within errors of <U> after 2000 to 3000, with exchanges; chains at
-that temperature alone are still 0.02 per particle too high after 6000."""
+EQUILIBRATION = 8000
+"""Sweeps. <U> of 43 particles at T = 0.365 is within its errors after 5000, with exchanges; chains at that
+temperature alone are still 0.02 per particle too high after 6000."""
 SWEEPS_BETWEEN = 100
 FAST_ABOVE = 0.65
 """Temperature above which chains of swap Monte Carlo need no hotter copies: energies of 43 particles forget
