@@ -8,7 +8,11 @@ from kakehashi_botan.sampling.annealing import Annealed, anneal
 from kakehashi_botan.sampling.flow import Carried, Flow
 from kakehashi_botan.sampling.flow_exchange import FlowExchange
 from kakehashi_botan.sampling.glass_sampler import GlassSampler
-from kakehashi_botan.sampling.liquid_samples import equilibrium_samples
+from kakehashi_botan.sampling.liquid_samples import (
+    TemperedSamples,
+    equilibrium_samples,
+    tempered_samples,
+)
 from kakehashi_botan.sampling.liquids import Liquid, small_ternary_liquid, ternary_liquid
 from kakehashi_botan.sampling.monte_carlo import ParticleMoves, equilibrated
 from kakehashi_botan.sampling.pair_distribution import pair_distribution
@@ -30,6 +34,7 @@ __all__ = [
     "GlassSampler",
     "Liquid",
     "ParticleMoves",
+    "TemperedSamples",
     "TrainedFlow",
     "TransportField",
     "WeightedSamples",
@@ -41,5 +46,6 @@ __all__ = [
     "pair_distribution",
     "save_flow",
     "small_ternary_liquid",
+    "tempered_samples",
     "ternary_liquid",
 ]
