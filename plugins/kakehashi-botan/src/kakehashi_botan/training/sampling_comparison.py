@@ -100,7 +100,7 @@ class CountedFlow(Flow):
 def bench_flow(
     *,
     flow: Path | None = None,
-    temperatures: Sequence[float] = (0.66, 0.365),
+    temperatures: Sequence[float] = (0.637, 0.365),
     seconds: float = 40.0,
     n_check: int = 3000,
     seed: int = 1,
