@@ -45,6 +45,7 @@ FloatArray = npt.NDArray[np.float64]
 
 PACKAGES = ("kakehashi-botan", "kakehashi-core", "numba", "numpy", "scipy", "torch")
 N_CHAINS = 8
+N_POPULATION = 256
 PT_PER_RUNG = 2
 """Temperatures of parallel tempering and population annealing between neighbors of the ladder, at least."""
 
@@ -155,6 +156,7 @@ def bench_flow(
                     {
                         "temperature": temperature,
                         **asdict(one),
+                        "acceptance": one.acceptance if np.isfinite(one.acceptance) else None,
                         "per_cpu_second": one.per_second,
                         "per_million_evaluations": one.per_million(trained.liquid.n_particles),
                     }
@@ -317,28 +319,31 @@ def _population_score(
     """Anneal populations until the time is over; hot samples are part of the price."""
     liquid = trained.liquid
     rng = np.random.default_rng([seed, 2])
-    size, spent, effective, moves = 64, 0.0, 0.0, 0
-    energies: list[float] = []
-    weights: list[float] = []
+    spent, moves = 0.0, 0
+    energies: list[FloatArray] = []
+    log_weights: list[FloatArray] = []
+    log_ratios: list[float] = []
+    sizes: list[float] = []
     while spent < seconds or len(energies) < 4:
         begin = time.process_time()
-        hot, kernel = equilibrated(liquid, ladder[0], size, rng, n_sweeps=800)
+        hot, kernel = equilibrated(liquid, ladder[0], N_POPULATION, rng, n_sweeps=100)
         done = anneal(liquid, hot.positions, ladder, rng, flow=flow, n_sweeps=n_sweeps, swaps=0.0)
         spent += time.process_time() - begin
-        effective += done.effective_size
-        moves += size * (done.n_moves + kernel.n_moves)
-        u = liquid.energies(done.samples.positions)
-        energies.append(float(done.samples.weights @ u))
-        weights.append(done.effective_size)
-    mean = float(np.average(energies, weights=weights))
-    error = np.sqrt(
-        np.average(np.square(np.array(energies) - mean), weights=weights)
-        / max(len(energies) - 1, 1)
-    )
-    z = (mean - exact.mean) / np.hypot(error, exact.stderr)
+        moves += N_POPULATION * (done.n_moves + kernel.n_moves)
+        energies.append(liquid.energies(done.samples.positions))
+        # Each population counts as much as its estimate of Z: without this, averages are biased.
+        log_weights.append(np.log(done.samples.weights) + done.log_ratio)
+        log_ratios.append(done.log_ratio)
+        sizes.append(done.effective_size)
+    runs = np.repeat(np.arange(len(energies)), N_POPULATION)
+    pooled = WeightedSamples(runs.astype(float), np.concatenate(log_weights), runs)
+    mean = pooled.expectation(np.concatenate(energies))
+    z = (mean.mean - exact.mean) / np.hypot(mean.stderr, exact.stderr)
+    shares = np.exp(np.array(log_ratios) - max(log_ratios))
+    effective = shares.sum() ** 2 / (np.square(shares) / np.array(sizes)).sum()
     return MethodScore(
         method=name,
-        effective_samples=effective,
+        effective_samples=float(effective),
         cpu_seconds=spent,
         particle_energies=2 * moves,
         fields=counted.n_fields,
