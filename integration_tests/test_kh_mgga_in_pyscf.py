@@ -179,26 +179,29 @@ def test_newton(method: str, functional: Any) -> None:
     assert newton.e_tot == pytest.approx(expected, abs=1e-8)
 
 
-def test_stability_of_stretched_hydrogen() -> None:
-    """Oracle: Coulson and Fischer; RKS of H2 is stable at 0.74 Å and not far apart, where UKS is lower.
+def test_stability_of_closed_shells() -> None:
+    """Oracles: H2 is stable at 0.74 Å; closed-shell CH2 is not, it has a lower triplet.
 
-    With the shipped weights UKS is lower from 1.5 Å on, but RKS stays a local minimum to 5 Å.
+    Coulson and Fischer: in H2 at 2 Å a spin-polarized solution is lower. With the shipped weights RKS stays a
+    local minimum there, so that the analysis does not find it.
     """
-    states, restricted = [], {}
-    for distance in (0.74, 2.0, 6.0):
-        mol = gto.M(atom=f"H 0 0 0; H 0 0 {distance}", basis="6-31g", verbose=0)
-        mf = restricted[distance] = converged(kohn_sham(mol))
+
+    def analyzed(atoms: str) -> tuple[Any, bool]:
+        mf = converged(kohn_sham(gto.M(atom=atoms, basis="6-31g", verbose=0)))
         _, _, internal, external = mf.stability(external=True, return_status=True)
         assert internal
-        states.append(external)
-    assert (states[0], states[-1]) == (True, False)
-    mol = restricted[2.0].mol
+        return mf, external
+
+    assert analyzed("H 0 0 0; H 0 0 0.74")[1]
+    assert not analyzed("C 0 0 0; H 0.99 0.3 0; H -0.99 0.3 0")[1]
+    restricted, _ = analyzed("H 0 0 0; H 0 0 2.0")
+    mol = restricted.mol
     unrestricted = kohn_sham(mol, method="UKS")
     polarized = np.zeros((2, mol.nao, mol.nao))
     for spin, atom in enumerate(mol.aoslice_by_atom()[:, 2:]):
         polarized[spin, atom[0], atom[0]] = 1.0
     energy = converged(unrestricted, polarized).e_tot
-    assert restricted[2.0].e_tot - energy > 1e-2
+    assert restricted.e_tot - energy > 1e-2
 
 
 @pytest.mark.parametrize(
