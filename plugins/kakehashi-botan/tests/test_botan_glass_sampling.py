@@ -33,11 +33,11 @@ from kakehashi_botan.sampling.liquid_samples import (
     tempered_samples,
     with_hotter,
 )
-from kakehashi_botan.sampling.reweighting import WeightedSamples
+from kakehashi_botan.sampling.reweighting import CollapsedWeightsWarning, WeightedSamples
 from kakehashi_botan.sampling.transport_field import TransportField
 from kakehashi_botan.training.flow_training import FlowSettings, refined, train_flow_ladder
 from kakehashi_botan.training.sampling_checks import check_rungs, integrated_log_ratio
-from kakehashi_core.chains import ScriptKernel, autocorrelation, warm_up
+from kakehashi_core.chains import EitherWay, ScriptKernel, autocorrelation, warm_up
 from kakehashi_core.errors import (
     CheckpointError,
     InvalidInputError,
@@ -327,3 +327,38 @@ def test_local_moves_in_a_script_of_ones_own(cold_energies):
     found = autocorrelation(np.array(energies).T).estimate()
     reference = cold_energies.std() / np.sqrt(len(cold_energies))
     assert abs(found.mean - cold_energies.mean()) < 4 * np.hypot(found.stderr, reference)
+
+
+def test_what_would_give_wrong_numbers_is_refused(trained):
+    """Oracle: the same calls with good input go through elsewhere in this file."""
+    x = equilibrium_samples(LIQUID, 2.0, 4, np.random.default_rng(1))
+    for wrong in (x[:, 1:], x[0], np.concatenate([x, x], axis=1), np.dstack([x, x[..., :1]])):
+        with pytest.raises(InvalidInputError, match="shape"):
+            LIQUID.energies(wrong)
+    broken = x.copy()
+    broken[2, 1, 0] = np.nan
+    with pytest.raises(NonFiniteError, match="sample 2"):
+        LIQUID.energies(broken)
+    rng = np.random.default_rng(2)
+    denser = dataclasses.replace(LIQUID, density=1.1)
+    y = equilibrium_samples(denser, 2.0, 4, rng, equilibration=20)
+    with pytest.raises(InvalidInputError, match="another liquid"):
+        anneal(denser, y, (2.0, 1.2), rng, flow=trained.flow())
+    with pytest.raises(InvalidInputError, match=r"trained\.flow"):
+        anneal(LIQUID, x, (2.0, 1.2), rng, flow=trained)
+    with pytest.raises(InvalidInputError, match=r"trained\.flow"):
+        FlowExchange(trained, 1.2, 0.8)
+    mixture = EitherWay([ParticleMoves(LIQUID, 0.8), ParticleMoves(LIQUID, 1.2)])
+    with pytest.raises(InvalidInputError, match="one distribution"):
+        mixture.start(x)
+
+
+def test_few_effective_samples_are_said_to_be_few():
+    """Oracle: 64 samples, of which one has nearly all weight; equal weights are not few."""
+    collapsed = WeightedSamples(np.zeros((64, 1)), np.where(np.arange(64) == 3, 10.0, 0.0))
+    with pytest.warns(CollapsedWeightsWarning, match="effective samples of 64"):
+        collapsed.expectation(np.arange(64.0))
+    assert WeightedSamples(np.zeros((5, 1)), np.zeros(5)).expectation(np.arange(5.0)).mean == 2.0
+    assert (
+        WeightedSamples(np.zeros((1, 1)), np.zeros(1)).log_mean_weight_estimate().stderr == np.inf
+    )

@@ -51,7 +51,7 @@ def glass_sample(
         temperature: epsilon_AA / k_B, within the ladder of the flow.
         n: How many configurations.
         output: File to write, in any format of ASE that holds several structures.
-        plot: Picture of energies, g(r) and effective shares; none by default.
+        plot: Picture of energies, g(r) and effective shares, half a minute more; none by default.
         flow: File of a trained flow; the shipped one, flow-ka2d, by default.
         moves: mixture (of local moves and exchanges through the flow), flow or local.
         chains: Chains that move together.
@@ -62,9 +62,13 @@ def glass_sample(
 
     if n < 4 * chains:
         raise InvalidInputError(
-            f"--n is {n}; at least four configurations of each of the {chains} chains are needed to say "
-            "how good they are"
+            f"--n is {n}; at least {4 * chains}, four of each of the {chains} chains, are needed to say how "
+            "good they are. Take more, or fewer --chains."
         )
+    for path in (output, plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise InvalidInputError(f"there is no folder {path.absolute().parent} for {path.name}")
+    _check_format(output)
     trained = trained_flow(flow)
     sampler = GlassSampler(
         temperature,
@@ -93,6 +97,22 @@ def glass_sample(
     return 0
 
 
+def _check_format(output: Path) -> None:
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+
+    try:
+        # Of the name alone: the file need not be there.
+        chosen = ioformats[filetype(str(output), read=False)]
+    except (UnknownFileTypeError, KeyError) as error:
+        raise InvalidInputError(
+            f"{output.name} has no extension that ASE writes; take .extxyz or .traj"
+        ) from error
+    if not chosen.can_write or chosen.single:
+        raise InvalidInputError(
+            f"files like {output.name} do not hold several structures; take .extxyz or .traj"
+        )
+
+
 def configurations(liquid: Liquid, positions: FloatArray, temperature: float) -> list[Atoms]:
     """Return samples as flat periodic structures of ASE, energies and temperature in ``info``."""
     from ase import Atoms
@@ -111,7 +131,12 @@ def configurations(liquid: Liquid, positions: FloatArray, temperature: float) ->
             cell=cell,
             pbc=pbc,
             masses=np.ones(len(symbols)),
-            info={"temperature": temperature, "potential_energy": float(energy)},
+            info={
+                "temperature": temperature,
+                "potential_energy": float(energy),
+                "mixture": liquid.mixture.name,
+                "shift": liquid.mixture.shift,
+            },
         )
         for x, energy in zip(full, liquid.energies(positions), strict=True)
     ]

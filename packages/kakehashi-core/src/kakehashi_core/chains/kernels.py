@@ -210,8 +210,19 @@ class EitherWay(Kernel):
         return max(kernel.least_warmup for kernel in self._kernels)
 
     def start(self, positions: Positions) -> ChainState:
-        """See the base class."""
-        return self._kernels[0].start(positions)
+        """See the base class.
+
+        Raises:
+            InvalidInputError: If kernels give a state different log-weights: they sample different things.
+        """
+        states = [kernel.start(positions) for kernel in self._kernels]
+        for k, state in enumerate(states[1:], start=1):
+            if not np.allclose(state.log_weights, states[0].log_weights, rtol=1e-8, atol=1e-8):
+                raise InvalidInputError(
+                    f"kernel {k} has other log-weights than kernel 0: {state.log_weights[0]:.10g} and "
+                    f"{states[0].log_weights[0]:.10g} for chain 0. Mix kernels of one distribution only."
+                )
+        return states[0]
 
     def step(self, state: ChainState, rng: np.random.Generator) -> Step:
         """Accepted and moved are those that were so at least once."""

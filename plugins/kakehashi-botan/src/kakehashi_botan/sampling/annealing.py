@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
-from kakehashi_botan.sampling.flow import Flow
+from kakehashi_botan.sampling.flow import Flow, check_flow
 from kakehashi_botan.sampling.liquids import Liquid
 from kakehashi_botan.sampling.monte_carlo import ParticleMoves
 from kakehashi_botan.sampling.reweighting import WeightedSamples, systematic
@@ -57,7 +57,7 @@ class Annealed:
     """The end of an annealing.
 
     Attributes:
-        samples: Weighted samples of the last temperature.
+        samples: Weighted samples of the last temperature; descendants of one member are one group.
         rungs: One for each step.
         families: Which member of the first population each one descends from, (n_samples,).
         n_moves: Monte Carlo moves of one particle that each member made.
@@ -106,12 +106,18 @@ def anneal(
         resample_below: Resample when the effective share falls below this; 0 never does, 1 always.
 
     Raises:
-        InvalidInputError: If temperatures do not descend, or are outside the range of the flow.
+        InvalidInputError: If temperatures do not descend or are outside the range of the flow, or the flow
+            is for another liquid.
     """
     ladder = [float(t) for t in temperatures]
     if len(ladder) < 2 or any(b >= a for a, b in pairwise(ladder)):
-        raise InvalidInputError(f"temperatures must descend, got {ladder}")
+        raise InvalidInputError(f"at least two temperatures are needed, descending; got {ladder}")
     if flow is not None:
+        check_flow(flow)
+        if flow.liquid != liquid:
+            raise InvalidInputError(
+                f"the flow was trained for another liquid: {flow.liquid}, not {liquid}"
+            )
         for temperature in ladder:
             flow.check_temperature(temperature)
     x = liquid.checked(positions)
@@ -164,4 +170,6 @@ def anneal(
                 n_moves += n_sweeps * liquid.n_particles
             advance(1)
     n_carried = len(rungs) if flow is not None else 0
-    return Annealed(WeightedSamples(x, log_weights), tuple(rungs), family, n_moves, n_carried)
+    return Annealed(
+        WeightedSamples(x, log_weights, family), tuple(rungs), family, n_moves, n_carried
+    )

@@ -146,6 +146,14 @@ class Flow:
         )
 
 
+def check_flow(flow: object) -> None:
+    """Raise ``InvalidInputError`` for what is no flow, a trained one among them."""
+    if not isinstance(flow, Flow):
+        raise InvalidInputError(
+            f"flow is a {type(flow).__name__}; a Flow is needed, trained.flow() of a TrainedFlow"
+        )
+
+
 # Dormand and Prince: places, stages, the solution of fifth order and its difference from that of fourth.
 _PLACES = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
 _STAGES = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kakehashi_botan.sampling.flow import Flow
+from kakehashi_botan.sampling.flow import Flow, check_flow
 from kakehashi_botan.sampling.monte_carlo import ParticleMoves
 from kakehashi_core.chains import ChainState, Kernel, Step
 from kakehashi_core.chains.kernels import Positions, accept, chosen
@@ -58,6 +58,7 @@ class FlowExchange(Kernel):
             )
         if n_hot_sweeps < 2:
             raise InvalidInputError(f"n_hot_sweeps must be at least 2, got {n_hot_sweeps}")
+        check_flow(flow)
         flow.check_temperature(hot, "hot")
         flow.check_temperature(temperature)
         self._flow, self.hot, self.temperature = flow, float(hot), float(temperature)

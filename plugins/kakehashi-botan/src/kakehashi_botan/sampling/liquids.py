@@ -76,8 +76,13 @@ class Liquid:
         return term_table(self.mixture)
 
     def energies(self, positions: npt.ArrayLike) -> FloatArray:
-        """Return potential energies, (n_samples,), of positions (n_samples, n_particles, dimension)."""
-        x = np.ascontiguousarray(positions, dtype=np.float64)
+        """Return potential energies, (n_samples,), of positions (n_samples, n_particles, dimension).
+
+        Raises:
+            InvalidInputError: If the shape is wrong.
+            NonFiniteError: If a coordinate is no number.
+        """
+        x = self._of_right_shape(np.ascontiguousarray(positions, dtype=np.float64))
         found = np.empty(len(x))
         write_energies(x, self.types, self.terms, self.edge, found)
         return found
@@ -89,19 +94,7 @@ class Liquid:
             InvalidInputError: If the shape is wrong, or two particles overlap.
             NonFiniteError: If a coordinate is no number.
         """
-        x = np.array(positions, dtype=np.float64)
-        shape = (self.n_particles, self.dimension)
-        if x.ndim != 3 or x.shape[1:] != shape:
-            raise InvalidInputError(
-                f"positions have shape {x.shape}; (n_samples, {shape[0]}, {shape[1]}) is needed for "
-                f"{' + '.join(map(str, self.composition))} particles in {self.dimension} dimensions"
-            )
-        wrong = ~np.isfinite(x).all(axis=(1, 2))
-        if wrong.any():
-            raise NonFiniteError(
-                f"sample {int(np.argmax(wrong))} holds a position that is no number"
-            )
-        x = wrapped(x, self.edge)
+        x = wrapped(self._of_right_shape(np.array(positions, dtype=np.float64)), self.edge)
         sigma = np.array(self.mixture.sigma)[self.types[:, None], self.types]
         for number, sample in enumerate(x):
             difference = sample[:, None] - sample[None]
@@ -113,6 +106,20 @@ class Liquid:
                 raise InvalidInputError(
                     f"sample {number}: particles {first} and {second} overlap, at {ratio.min():.3g} sigma"
                 )
+        return x
+
+    def _of_right_shape(self, x: FloatArray) -> FloatArray:
+        shape = (self.n_particles, self.dimension)
+        if x.ndim != 3 or x.shape[1:] != shape:
+            raise InvalidInputError(
+                f"positions have shape {x.shape}; (n_samples, {shape[0]}, {shape[1]}) is needed for "
+                f"{' + '.join(map(str, self.composition))} particles in {self.dimension} dimensions"
+            )
+        wrong = ~np.isfinite(x).all(axis=(1, 2))
+        if wrong.any():
+            raise NonFiniteError(
+                f"sample {int(np.argmax(wrong))} holds a position that is no number"
+            )
         return x
 
     def random_positions(self, n_samples: int, rng: np.random.Generator) -> FloatArray:

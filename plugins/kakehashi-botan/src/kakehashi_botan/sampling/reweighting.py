@@ -17,6 +17,8 @@ IntArray = npt.NDArray[np.int64]
 
 COLLAPSED = 0.01
 """Effective share of the samples below which averages rest on a few of them."""
+FEW = 10.0
+"""Effective number of samples below which they do, if most of the samples were lost."""
 
 
 class CollapsedWeightsWarning(UserWarning):
@@ -105,6 +107,8 @@ class WeightedSamples:
     def spread(self, parts: FloatArray) -> FloatArray:
         """Return the standard error of a sum of contributions of mean zero, (n_samples, ...) to (...)."""
         sums = self.group_sums(parts)
+        if len(sums) < 2:
+            return np.full(parts.shape[1:], np.inf)
         return np.asarray(
             np.sqrt(np.square(sums).sum(axis=0) * (len(sums) / max(len(sums) - 1, 1)))
         )
@@ -116,10 +120,11 @@ class WeightedSamples:
 
     def warn_if_collapsed(self) -> None:
         """Warn if a few samples carry nearly all weight."""
-        if self.effective_share < COLLAPSED:
+        effective = self.effective_share * len(self.log_weights)
+        if self.effective_share < COLLAPSED or (effective < FEW and self.effective_share < 0.5):
             warnings.warn(
-                f"the weights have collapsed: effective share {self.effective_share:.2g} of "
-                f"{len(self.log_weights)} samples. Averages and their errors cannot be trusted; take "
+                f"the weights have collapsed: {effective:.1f} effective samples of "
+                f"{len(self.log_weights)}. Averages and their errors cannot be trusted; take "
                 "closer temperatures, more samples, or Monte Carlo moves in between (annealing).",
                 CollapsedWeightsWarning,
                 stacklevel=3,
