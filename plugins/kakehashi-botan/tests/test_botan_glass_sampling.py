@@ -353,6 +353,56 @@ def test_what_would_give_wrong_numbers_is_refused(trained):
         mixture.start(x)
 
 
+def test_numbers_that_make_no_sense(trained):
+    rng = np.random.default_rng(1)
+    x = equilibrium_samples(LIQUID, 2.0, 4, rng, equilibration=20)
+    for options in ({"n_sweeps": -1}, {"resample_below": 2.0}):
+        with pytest.raises(InvalidInputError, match="n_sweeps is"):
+            anneal(LIQUID, x, (2.0, 1.2), rng, **options)
+    for options in ({"sweeps_between": 0}, {"equilibration": -1}):
+        with pytest.raises(InvalidInputError, match="sweeps_between is"):
+            equilibrium_samples(LIQUID, 2.0, 4, rng, **options)
+    with pytest.raises(InvalidInputError, match="swaps is 1"):
+        ParticleMoves(LIQUID, 1.0, swaps=1.0)
+    with pytest.raises(InvalidInputError, match="n_bins"):
+        pair_distribution(LIQUID, x, n_bins=0)
+    with pytest.raises(InvalidInputError, match="temperature is '1'"):
+        GlassSampler("1", flow=trained)
+    with pytest.raises(UnknownNameError, match="flow-ka2d"):
+        GlassSampler(1.0, flow="flow-ka3d")
+    with pytest.raises(NonFiniteError, match="all of 4 weights are zero"):
+        WeightedSamples(x, np.full(4, -np.inf))
+    with pytest.raises(NonFiniteError, match="value of sample 2"):
+        WeightedSamples(x, np.zeros(4)).expectation([0.0, 1.0, np.nan, 2.0])
+
+
+def test_names_and_local_moves(trained):
+    """Oracle: local moves alone need no flow, so the top of the ladder is allowed."""
+    assert GlassSampler(1.2, flow="flow-ka2d", n_chains=1, seed=1).liquid == ternary_liquid()
+    local = GlassSampler(2.0, flow=trained, moves="local", n_chains=2, warmup=4, seed=2)
+    assert "moves='local', n_chains=2, seed=2" in repr(local)
+    local.sample(8)
+    found = local.diagnostics()
+    assert 0.0 < found["displacement acceptance"] < 1.0
+    assert 0.0 < found["swap acceptance"] < 1.0
+    assert "acceptance" not in found
+
+
+def test_errors_of_free_energies_of_populations(trained):
+    """Oracle: the scatter of independent populations."""
+    rng = np.random.default_rng(12)
+    x = equilibrium_samples(LIQUID, 2.0, 64 * 24, rng, sweeps_between=40)
+    found = [
+        anneal(
+            LIQUID, part, (2.0, 1.2, 0.8), rng, flow=trained.flow(tolerance=1e-3), n_sweeps=4
+        ).log_ratio_estimate()
+        for part in x.reshape(24, 64, *x.shape[1:])
+    ]
+    scatter = np.std([f.mean for f in found], ddof=1)
+    # 24 populations know their scatter to 15 %; the estimate allows for families only.
+    assert 0.6 < np.mean([f.stderr for f in found]) / scatter < 1.7
+
+
 def test_few_effective_samples_are_said_to_be_few():
     """Oracle: 64 samples, of which one has nearly all weight; equal weights are not few."""
     collapsed = WeightedSamples(np.zeros((64, 1)), np.where(np.arange(64) == 3, 10.0, 0.0))

@@ -113,11 +113,20 @@ def test_a_calculator_of_ase(atoms):
         ({"times": (0.2, 0.1)}, "grow"),
         ({"timestep": 0.0}, "timestep is 0.0"),
         ({"n_runs": 0}, "n_runs is 0"),
+        ({"times": "soon"}, "numbers are needed"),
+        ({"ensemble": "npt"}, "ensemble is 'npt'"),
+        ({"temperature": -1.0}, "temperature is -1"),
+        ({"relaxation_time": 0.0}, "relaxation_time is 0"),
     ],
 )
 def test_nonsense_is_refused(atoms, change, message):
     with pytest.raises(InvalidInputError, match=message):
         isoconfigurational(atoms, LennardJonesMixture(), **{"n_runs": 1, **OPTIONS, **change})
+
+
+def test_names_are_no_calculators(atoms):
+    with pytest.raises(InvalidInputError, match="calculator is 'ka-lj'"):
+        isoconfigurational(atoms, "ka-lj", n_runs=1, **OPTIONS)
 
 
 def test_masses_of_argon_are_refused(atoms):

@@ -20,7 +20,7 @@ from kakehashi_botan.propensity_calculator import (
     TemperaturePropensityCalculator,
 )
 from kakehashi_botan.propensity_model import save_model
-from kakehashi_core.errors import DomainWarning, InvalidInputError, KakehashiError
+from kakehashi_core.errors import CheckpointError, DomainWarning, InvalidInputError, KakehashiError
 
 
 @pytest.fixture(scope="module")
@@ -187,11 +187,43 @@ def test_options_that_cannot_be(weights):
         PropensityCalculator(input="XX")  # type: ignore[arg-type]
     with pytest.raises(CalculatorInputError, match="T is -1"):
         of(weights, T=-1.0)
-    wrong = PropensityCalculator(input="IS", weights=weights["TS"])
     with pytest.raises(CalculatorInputError, match="weights read 'TS' and input is 'IS'"):
-        wrong.get_property("propensity", liquid_atoms())
+        PropensityCalculator(input="IS", weights=weights["TS"])
+    with pytest.raises(CheckpointError, match="absent"):
+        PropensityCalculator(weights="absent.safetensors")
+    plain = TemperaturePropensityCalculator(weights=weights["TS"])
+    with pytest.raises(CalculatorInputError, match="do not estimate a temperature"):
+        plain.get_property("temperature_estimate", liquid_atoms())
     with pytest.raises(CalculatorInputError, match="shipped for input TS\\+IS"):
         TemperaturePropensityCalculator(input="TS")
+
+
+def test_weights_say_what_they_read(weights):
+    """Oracle: the same weights with their input named."""
+    atoms = liquid_atoms()
+    named, unnamed = of(weights, "IS"), PropensityCalculator(weights=weights["IS"])
+    assert np.array_equal(
+        unnamed.get_property("propensity", atoms), named.get_property("propensity", atoms)
+    )
+
+
+def test_doubts_stay_with_the_structure(weights, tmp_path):
+    """Oracle: a file of a structure at another density says so; one of the training's density does not."""
+    path = tmp_path / "a.extxyz"
+    dilute = liquid_atoms()
+    dilute.set_cell(1.05 * dilute.cell, scale_atoms=True)
+    dilute.calc = of(weights)
+    with pytest.warns(DomainWarning) as caught:
+        annotate(dilute)
+    assert len(caught) == 1
+    write(path, dilute)
+    again = read(path)
+    assert again.info["out_of_domain"] == 1.0
+    assert "density" in again.info["domain_notes"]
+    dilute.set_cell(liquid_atoms().cell, scale_atoms=True)
+    annotate(dilute)
+    assert dilute.info["out_of_domain"] == 0.0
+    assert "domain_notes" not in dilute.info
 
 
 def test_pictures(weights, tmp_path, monkeypatch):
@@ -212,3 +244,13 @@ def test_pictures(weights, tmp_path, monkeypatch):
         glass_map(tmp_path / "absent.xyz", output=picture)
     with pytest.raises(KakehashiError, match="model"):
         glass_map(source, output=picture, model="baton")
+    with pytest.raises(InvalidInputError, match="structure number 5"):
+        glass_map(source, output=picture, input="TS", index=5)
+    with pytest.raises(InvalidInputError, match="pictures like"):
+        glass_map(source, output=tmp_path / "map.bogus", input="TS")
+    with pytest.raises(InvalidInputError, match="no folder"):
+        glass_map(source, output=tmp_path / "absent" / "map.png", input="TS")
+    broken = tmp_path / "broken.extxyz"
+    broken.write_text("not a structure")
+    with pytest.raises(InvalidInputError, match="does not read"):
+        glass_map(broken, output=picture, input="TS")

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 from botan_examples import liquid
 
-from kakehashi_botan.configuration_files import write_isoconfigurational
+from kakehashi_botan.configuration_files import read_isoconfigurational, write_isoconfigurational
 from kakehashi_botan.isoconfigurational_data import IsoconfigurationalData
 from kakehashi_botan.propensity_model import load_model
 from kakehashi_botan.training.command import train_botan
 from kakehashi_botan.training.quenched_ensembles import (
     START,
+    QuenchedEnsemble,
     pair_changes,
     quenched_ensembles,
 )
-from kakehashi_core.errors import KakehashiError
+from kakehashi_core.errors import InvalidInputError, KakehashiError
 
 pytest.importorskip("lightning_fabric", reason="training needs kakehashi-botan[train]")
 
@@ -31,6 +32,7 @@ from kakehashi_botan.training.propensity_training import (
     fit_model,
     training_set,
 )
+from kakehashi_botan.training.training_conditions import common_conditions
 
 SETTINGS = PropensitySettings(
     n_levels=2, penalty=1.0, training=TrainingSettings(steps=3, n_pairs=100)
@@ -88,6 +90,33 @@ def test_quenches_are_made_once(folder, monkeypatch):
     assert list(again[0].snapshots) == [START, 0]
     for run, found in first[0].snapshots.items():
         assert np.array_equal(again[0].snapshots[run].inherent_positions, found.inherent_positions)
+
+
+def test_ensembles_that_do_not_belong_together_are_refused(folder, tmp_path):
+    """Oracle: the first file is fine with itself; the second differs in one thing at a time."""
+    (first,) = paths(folder)[:1]
+    plain = read_isoconfigurational(first)
+    cell = 1.1 * plain.cell
+    swapped = np.where(np.arange(plain.n_atoms) < 40, 1, plain.types)
+    cases = {
+        "temperature": replace(plain, temperature=0.5),
+        "time": replace(plain, times=2.0 * plain.times),
+        "density": replace(plain, cell=cell),
+        "share of B": replace(plain, types=swapped),
+        "species": replace(plain, types=np.zeros(plain.n_atoms, dtype=int)),
+    }
+    for label, other in cases.items():
+        odd = tmp_path / f"{label}.npz"
+        write_isoconfigurational(odd, other)
+        ensembles = [
+            QuenchedEnsemble(path=path, time_index=-1, snapshots={}) for path in (first, odd)
+        ]
+        with pytest.raises(InvalidInputError, match=f"{label}.npz h.*{label}"):
+            common_conditions(ensembles)
+    found = common_conditions([QuenchedEnsemble(path=first, time_index=-1, snapshots={})])
+    assert not found.public
+    assert f"T = 0.44, {plain.n_runs} runs" in found.describe()
+    assert first.name in found.describe()
 
 
 def test_bond_changes_of_starts_and_ends(folder):
@@ -210,7 +239,7 @@ def test_the_command_trains_and_writes_a_model(folder, tmp_path, monkeypatch):
     [
         ("botan", {}, "model to train"),
         ("botan-ts", {}, "--trajectories"),
-        ("botan-ts", {"trajectories": Path("/nowhere")}, "holds 0 files"),
+        ("botan-ts", {"trajectories": Path("/nowhere")}, "no folder"),
         ("botan-ts", {"output": Path("weights.pth")}, "must end in .safetensors"),
         ("t-botan", {"trajectories": Path("/nowhere")}, "changes nothing"),
     ],

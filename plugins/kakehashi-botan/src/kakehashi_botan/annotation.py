@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ase.md.md import MolecularDynamics
 
 PER_PARTICLE = ("propensity", "propensity_std")
+OUT_OF_DOMAIN = "out_of_domain"
+DOMAIN_NOTES = "domain_notes"
 
 
 def annotate(atoms: Atoms, calculator: PropensityCalculator | None = None) -> Atoms:
@@ -26,7 +28,7 @@ def annotate(atoms: Atoms, calculator: PropensityCalculator | None = None) -> At
 
     Args:
         atoms: Changed in place: arrays "propensity" and "propensity_std", info "temperature_estimate" where
-            the model gives one.
+            the model gives one, and "out_of_domain", the reasons in "domain_notes" if it is 1.
         calculator: One of this plugin; that of the atoms if None.
 
     Returns:
@@ -37,15 +39,21 @@ def annotate(atoms: Atoms, calculator: PropensityCalculator | None = None) -> At
     """
     calculator = _calculator(atoms, calculator)
     names = [
-        name for name in (*PER_PARTICLE, TEMPERATURE) if name in calculator.implemented_properties
+        name
+        for name in (*PER_PARTICLE, OUT_OF_DOMAIN, TEMPERATURE)
+        if name in calculator.implemented_properties
     ]
     if calculator.calculation_required(atoms, names):  # type: ignore[no-untyped-call]
         calculator.calculate(atoms, names)
     values = calculator.results
     for name in PER_PARTICLE:
         atoms.set_array(name, np.array(values[name], dtype=float))
-    if TEMPERATURE in values:
-        atoms.info[TEMPERATURE] = values[TEMPERATURE]
+    for name in (TEMPERATURE, OUT_OF_DOMAIN):
+        if name in values:
+            atoms.info[name] = values[name]
+    atoms.info.pop(DOMAIN_NOTES, None)
+    if values[OUT_OF_DOMAIN]:
+        atoms.info[DOMAIN_NOTES] = "; ".join(calculator.domain_notes)
     return atoms
 
 
@@ -66,8 +74,10 @@ def attach_propensity(
         receive: Called with the annotated structure.
 
     Raises:
-        InvalidInputError: If there is no calculator of this plugin.
+        InvalidInputError: If there is no calculator of this plugin, or no step between predictions.
     """
+    if interval < 1:
+        raise InvalidInputError(f"interval is {interval}; at least one step is needed")
     atoms = dynamics.atoms
     found = _calculator(atoms, calculator)
 

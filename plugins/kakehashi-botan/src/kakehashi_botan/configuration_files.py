@@ -33,6 +33,7 @@ FORMAT = "kakehashi-isoconfigurational"
 FORMAT_VERSION = 1
 
 PUBLIC_TEMPERATURE = 0.44
+PUBLIC_DENSITY = 1.2
 PUBLIC_TIMES = (0.13, 1.3, 13.0, 130.0, 412.0, 1300.0, 4120.0, 13000.0, 41200.0, 130000.0)
 """Times of the public sets at T = 0.44 by the index in their file names, which counts from 1, in tau_LJ."""
 
@@ -84,7 +85,7 @@ def read_isoconfigurational(
     *,
     layout: ArchiveLayout = PUBLIC_LAYOUT,
     box: npt.ArrayLike | None = None,
-    density: float = 1.2,
+    density: float | None = None,
     temperature: float | None = None,
     times: npt.ArrayLike | None = None,
     timestep: float | None = None,
@@ -102,8 +103,8 @@ def read_isoconfigurational(
         path: The file.
         layout: Names and axes in files of others.
         box: One edge of a square or cube, (2,) or (3,) edges, or (3, 3) rows of lattice vectors, in sigma_AA.
-        density: Particles per volume (area in two dimensions) of a cube (square); used if the box is not
-            known.
+        density: Particles per volume (area in two dimensions) of a cube (square) if the box is not known;
+            1.2, that of the public data, by default.
         temperature: In epsilon_AA.
         times: Of the trajectories, (n_times,) or a number, in tau_LJ.
         timestep: Of the integrator, in tau_LJ, if known.
@@ -118,7 +119,13 @@ def read_isoconfigurational(
     path = Path(path)
     arrays = read_arrays(path, max_bytes=max_bytes)
     if "format" in arrays:
-        given = {"box": box, "temperature": temperature, "times": times, "timestep": timestep}
+        given = {
+            "box": box,
+            "density": density,
+            "temperature": temperature,
+            "times": times,
+            "timestep": timestep,
+        }
         _refuse_contradictions(path, {**given, "ensemble": ensemble or None})
         data = _own_data(path, arrays)
     else:
@@ -126,14 +133,21 @@ def read_isoconfigurational(
         types = _coded_types(path, _array(path, arrays, layout.types), layout.type_codes)
         start = _array(path, arrays, layout.initial_positions)
         positions = _ordered(path, _array(path, arrays, layout.positions), layout.axes)
-        known_box = box if box is not None else _optional(path, arrays, layout.box)
+        stored_box = _optional(path, arrays, layout.box)
+        if box is not None and stored_box is not None:
+            _refuse_contradictions(path, {"box": box})
+        known_box = stored_box if box is None else box
+        if density is not None and known_box is not None:
+            raise InvalidInputError(
+                f"box and density of {path.name} are both given; the box says the density, leave it out."
+            )
         n_dimensions = _n_dimensions(path, start, positions, known_box)
         _check_count(path, name, len(types))
         data = IsoconfigurationalData(
             types=types,
             initial_positions=_three_columns(start),
             positions=_three_columns(positions),
-            cell=_cell(path, known_box, n_dimensions, start, density),
+            cell=_cell(path, known_box, n_dimensions, start, density or PUBLIC_DENSITY),
             pbc=np.array([True, True, n_dimensions == 3]),
             times=_times(path, name, times, _optional(path, arrays, layout.times)),
             temperature=_temperature(
@@ -255,7 +269,14 @@ def _number(path: Path, arrays: Mapping[str, Array], key: str) -> float:
 
 
 def _coded_types(path: Path, types: Array, codes: Mapping[int, int] | None) -> Array:
-    if codes is None or types.dtype.kind not in "iu":
+    if types.dtype.kind not in "iu":
+        return types
+    if codes is None:
+        if types.size and types.min() > 0:
+            raise InvalidInputError(
+                f"{path.name} has particles of types {np.unique(types).tolist()} and none of type 0, A. "
+                "Say what they are with layout=ArchiveLayout(type_codes={1: 0, 2: 1})."
+            )
         return types
     found = set(np.unique(types).tolist())
     if not found <= set(codes):

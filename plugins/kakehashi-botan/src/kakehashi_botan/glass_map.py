@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from rich.console import Console
 
-from kakehashi_botan.annotation import annotate
-from kakehashi_botan.figures import empty_figure
+from kakehashi_botan.annotation import DOMAIN_NOTES, OUT_OF_DOMAIN, annotate
+from kakehashi_botan.figures import check_picture, empty_figure
+from kakehashi_botan.particle_types import SPECIES
 from kakehashi_botan.propensity_calculator import (
     PropensityCalculator,
     TemperaturePropensityCalculator,
@@ -32,32 +34,75 @@ def glass_map(
     input: str = "TS+IS",  # noqa: A002  the word of the literature
     index: int = -1,
     slice_width: float = 2.0,
+    species: tuple[str, ...] = SPECIES,
 ) -> int:
     """Draw the predicted propensity of a configuration.
 
     Args:
-        file: Structure in any format that ASE reads; Ar and Ne, or an array "types", stand for A and B.
+        file: Structure in any format that ASE reads; an array "types" says the species, or symbols.
         output: Picture to write; the ending says its format. Ending in .extxyz, the annotated structure.
         model: botan or t-botan.
         input: What the model reads: TS, IS or TS+IS.
         index: Which structure of the file; the last one by default.
         slice_width: Thickness of the slice through the middle that is drawn, sigma_AA.
+        species: Chemical symbols that stand for A and B, for instance --species H He for a dump of LAMMPS
+            without names.
     """
-    from ase.io import read, write
+    from ase.io import write
 
     if model not in MODELS:
         raise unknown_name("model", model, MODELS)
-    if not file.is_file():
-        raise InvalidInputError(f"there is no file {file}; check the name and the folder")
-    atoms = cast("Atoms", read(file, index=index))
-    atoms.calc = MODELS[model](input=cast("InputKind", input))
+    if not slice_width > 0.0:
+        raise InvalidInputError(f"--slice-width is {slice_width}; it must be positive")
+    structure = output.suffix in {".extxyz", ".xyz"}
+    if not structure:
+        check_picture(output)
+    elif not output.absolute().parent.is_dir():
+        raise InvalidInputError(f"there is no folder {output.absolute().parent} for {output.name}")
+    calculator = MODELS[model](input=cast("InputKind", input), species=species)
+    atoms = _read(file, index)
+    atoms.calc = calculator
     annotate(atoms)
-    if output.suffix in {".extxyz", ".xyz"}:
+    if structure:
         atoms.calc = None
         write(output, atoms, format="extxyz")
     else:
         propensity_figure(atoms, slice_width=slice_width).savefig(output, dpi=150)
+    Console().print(f"{output}: {_summary(atoms)}", soft_wrap=True, highlight=False)
     return 0
+
+
+def _read(file: Path, index: int) -> Atoms:
+    """Return one structure of a file.
+
+    Raises:
+        InvalidInputError: If there is none.
+    """
+    from ase.io import read
+
+    if not file.is_file():
+        raise InvalidInputError(f"there is no file {file}; check the name and the folder")
+    try:
+        return cast("Atoms", read(file, index=index))
+    except (IndexError, StopIteration) as error:
+        raise InvalidInputError(f"{file.name} has no structure number {index}") from error
+    except Exception as error:  # readers of ASE raise whatever their format runs into
+        raise InvalidInputError(
+            f"ASE does not read {file.name}: {error!r}. Check its ending, or convert it to .extxyz."
+        ) from error
+
+
+def _summary(atoms: Atoms) -> str:
+    values = atoms.arrays["propensity"]
+    text = (
+        f"propensity {values.mean():.4g} on average over {len(values)} particles, {values.min():.4g} to "
+        f"{values.max():.4g} sigma_AA"
+    )
+    if "temperature_estimate" in atoms.info:
+        text += f", estimated T = {atoms.info['temperature_estimate']:.3f}"
+    if DOMAIN_NOTES in atoms.info:
+        text += f". Outside the domain of the model: {atoms.info[DOMAIN_NOTES]}"
+    return text
 
 
 def propensity_figure(atoms: Atoms, *, slice_width: float = 2.0) -> Figure:
@@ -95,6 +140,8 @@ def propensity_figure(atoms: Atoms, *, slice_width: float = 2.0) -> Figure:
     title = f"slice of {slice_width:g} sigma_AA through {len(atoms)} particles"
     if "temperature_estimate" in atoms.info:
         title += f", estimated T = {atoms.info['temperature_estimate']:.3f}"
+    if atoms.info.get(OUT_OF_DOMAIN):
+        title += "\noutside the domain of the model: do not trust"
     axes.set_title(title, fontsize=10)
     figure.colorbar(dots, ax=axes, label="predicted propensity (sigma_AA)")
     return figure

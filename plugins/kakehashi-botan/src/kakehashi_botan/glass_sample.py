@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from kakehashi_botan.figures import empty_figure
+from kakehashi_botan.figures import check_picture, empty_figure
 from kakehashi_botan.particle_types import SPECIES
 from kakehashi_botan.sampling.flow import Flow
 from kakehashi_botan.sampling.glass_sampler import GlassSampler, trained_flow
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 N_CARRIED = 256
+PICTURE_SWEEPS = 4000
+"""Equilibration for pictures: nobody sees what more would change."""
+ENOUGH = 50
+"""Configurations of a chain from which errors and R-hat mean something."""
 
 
 def glass_sample(
@@ -52,7 +56,7 @@ def glass_sample(
         n: How many configurations.
         output: File to write, in any format of ASE that holds several structures.
         plot: Picture of energies, g(r) and effective shares, half a minute more; none by default.
-        flow: File of a trained flow; the shipped one, flow-ka2d, by default.
+        flow: File of a trained flow, or the name of a shipped one.
         moves: mixture (of local moves and exchanges through the flow), flow or local.
         chains: Chains that move together.
         thin: Steps between configurations of a chain.
@@ -65,11 +69,16 @@ def glass_sample(
             f"--n is {n}; at least {4 * chains}, four of each of the {chains} chains, are needed to say how "
             "good they are. Take more, or fewer --chains."
         )
-    for path in (output, plot):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise InvalidInputError(f"there is no folder {path.absolute().parent} for {path.name}")
+    if not output.absolute().parent.is_dir():
+        raise InvalidInputError(f"there is no folder {output.absolute().parent} for {output.name}")
     _check_format(output)
-    trained = trained_flow(flow)
+    if plot is not None:
+        check_picture(plot)
+    if flow is not None and flow.suffix and not flow.is_file():
+        raise InvalidInputError(f"there is no file {flow}; check --flow")
+    trained = trained_flow(None if flow is None else str(flow))
+    # Before anything takes time; the picture, too, needs the temperature above.
+    trained.rungs(temperature)
     sampler = GlassSampler(
         temperature,
         flow=trained,
@@ -88,6 +97,10 @@ def glass_sample(
     for name, value in sampler.diagnostics().items():
         table.add_row(name, f"{value:.3g}")
     table.add_row("written", str(output))
+    if n < ENOUGH * chains:
+        table.caption = (
+            f"fewer than {ENOUGH} configurations of each chain: errors and R-hat are rough"
+        )
     Console().print(table)
     if plot is not None:
         rng = np.random.default_rng([sampler.seed, 1])
@@ -235,7 +248,7 @@ def _draw_shares(axes: Axes, trained: TrainedFlow, flow: Flow, rng: np.random.Ge
     ladder, liquid = trained.ladder, trained.liquid
     plain, carried = [], []
     for start, end in pairwise(ladder):
-        x = equilibrium_samples(liquid, start, N_CARRIED, rng)
+        x = equilibrium_samples(liquid, start, N_CARRIED, rng, equilibration=PICTURE_SWEEPS)
         u = liquid.energies(x)
         plain.append(WeightedSamples(x, u / start - u / end).effective_share)
         carried.append(flow.weighted(x, start, end).effective_share)

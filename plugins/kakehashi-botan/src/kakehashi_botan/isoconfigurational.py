@@ -16,6 +16,7 @@ from ase import units
 from kakehashi_ase.option_values import plain_value
 from kakehashi_botan.isoconfigurational_data import IsoconfigurationalData
 from kakehashi_botan.lennard_jones_calculator import LennardJonesMixture
+from kakehashi_botan.mixtures import checked_types
 from kakehashi_botan.molecular_dynamics import MolecularDynamics, maxwell_boltzmann
 from kakehashi_botan.particle_types import SPECIES, TYPES
 from kakehashi_core.ensembles import run_ensemble
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
+MOST_SPECIES = 64
 _WHOLE = 1e-6
 """How far, in steps, a time may be from a whole number of timesteps."""
 
@@ -75,6 +77,16 @@ def isoconfigurational(
     """
     if n_runs < 1:
         raise InvalidInputError(f"n_runs is {n_runs}; at least one run is needed.")
+    if isinstance(calculator, str):
+        raise InvalidInputError(
+            f"calculator is {calculator!r}; a calculator is needed, calculator({calculator!r}) of "
+            "kakehashi_ase for a name."
+        )
+    if ensemble not in ("nve", "nvt"):
+        raise InvalidInputError(f"ensemble is {ensemble!r}; it must be 'nve' or 'nvt'.")
+    for label, value in (("temperature", temperature), ("relaxation_time", relaxation_time)):
+        if not (math.isfinite(value) and value > 0.0):
+            raise InvalidInputError(f"{label} is {value}; it must be positive.")
     steps = _steps(times, timestep)
     seed = recorded_seed(seed)
     masses = atoms.get_masses()
@@ -114,7 +126,7 @@ def isoconfigurational(
         positions=np.stack(runs, axis=1),
         cell=np.array(atoms.cell.array, dtype=float),
         pbc=np.array(atoms.pbc, dtype=bool),
-        times=np.array(times, dtype=float),
+        times=np.atleast_1d(np.array(times, dtype=float)),
         temperature=temperature,
         timestep=timestep,
         ensemble=ensemble,
@@ -125,15 +137,18 @@ def isoconfigurational(
 def _steps(times: Sequence[float], timestep: float) -> list[int]:
     if not (math.isfinite(timestep) and timestep > 0.0):
         raise InvalidInputError(f"timestep is {timestep}; it must be positive.")
-    exact = np.asarray(times, dtype=float) / timestep
+    try:
+        exact = np.atleast_1d(np.asarray(times, dtype=float)) / timestep
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"times are {times!r}; numbers are needed.") from error
     steps = np.rint(exact)
     if exact.size == 0 or not np.isfinite(exact).all() or (np.abs(exact - steps) > _WHOLE).any():
         raise InvalidInputError(
-            f"times are {list(times)}; they must be finite multiples of the timestep {timestep}, at least "
+            f"times are {times}; they must be finite multiples of the timestep {timestep}, at least "
             "one."
         )
     if steps[0] < 0 or (np.diff(steps) <= 0).any():
-        raise InvalidInputError(f"times are {list(times)}; they must not be negative, and grow.")
+        raise InvalidInputError(f"times are {times}; they must not be negative, and grow.")
     return [int(step) for step in steps]
 
 
@@ -147,7 +162,7 @@ def _types(atoms: Atoms, calculator: BaseCalculator) -> npt.NDArray[np.int64]:
     if isinstance(calculator, LennardJonesMixture):
         return calculator.types(atoms)
     if TYPES in atoms.arrays:
-        return np.array(atoms.arrays[TYPES], dtype=np.int64)
+        return checked_types(atoms.arrays[TYPES], MOST_SPECIES, label="atoms.arrays['types']")
     order = [s for s in SPECIES if s in atoms.symbols]
     order += [s for s in dict.fromkeys(atoms.symbols) if s not in order]
     return np.array([order.index(symbol) for symbol in atoms.symbols], dtype=np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Unpack, get_args
 
@@ -114,6 +115,7 @@ class LennardJonesMixture(Calculator):
                 self.potential = TorchPotential(mixture, skin=skin, device=options["device"])
         except InvalidInputError as error:
             raise CalculatorInputError(str(error)) from error
+        self._warned_of_masses = False
         self.cutoff_distances = sorted({r for row in mixture.cutoff for r in row})
         self.interaction_range = mixture.largest_cutoff
 
@@ -135,6 +137,7 @@ class LennardJonesMixture(Calculator):
                 "stress needs three periodic directions; this structure has pbc = "
                 f"{atoms.pbc.tolist()}."
             )
+        self._warn_of_masses(atoms)
         system = (
             np.ascontiguousarray(atoms.positions, dtype=float),
             self.types(atoms),
@@ -152,6 +155,19 @@ class LennardJonesMixture(Calculator):
         if atoms.pbc.all():
             results["stress"] = sums.virial / atoms.get_volume()
         return results
+
+    def _warn_of_masses(self, atoms: Atoms) -> None:
+        """Warn once of particles that move with masses other than 1: times are not in tau_LJ then."""
+        if self._warned_of_masses or not atoms.has("momenta"):
+            return
+        masses = atoms.get_masses()
+        if (masses != 1.0).any():
+            self._warned_of_masses = True
+            warnings.warn(
+                f"the mass of atom 0 is {masses[0]:g}; with masses other than 1 times are not in tau_LJ. Use "
+                "atoms.set_masses(np.ones(len(atoms))) before velocities are set.",
+                stacklevel=2,
+            )
 
     def _mixture(self) -> Mixture:
         options = self.parameters

@@ -181,6 +181,11 @@ def checked_types(
         InvalidInputError: If a value is no integer or stands for no species, naming its index.
     """
     given = np.asarray(values)
+    if given.dtype.kind not in "iuf" or given.ndim != 1:
+        raise InvalidInputError(
+            f"{label} have shape {given.shape} and dtype {given.dtype}; one integer for each particle is "
+            "needed, 0 for A."
+        )
     types: npt.NDArray[np.int64] = np.array(given, dtype=np.int64)
     wrong = np.flatnonzero((types != given) | (types < 0) | (types >= n_species))
     if wrong.size:

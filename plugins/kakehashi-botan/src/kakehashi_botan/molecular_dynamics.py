@@ -162,8 +162,11 @@ class MolecularDynamics:
         """Make steps.
 
         Raises:
+            InvalidInputError: If their number is negative.
             UnstableRunError: If a particle leaves the range of finite numbers.
         """
+        if n_steps < 0:
+            raise InvalidInputError(f"n_steps is {n_steps}; time goes forward only")
         left = n_steps
         while left > 0:
             pairs = self.potential.pairs(self.positions, *self._system)

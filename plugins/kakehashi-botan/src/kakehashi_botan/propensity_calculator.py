@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Unpack, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack, cast, get_args
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from kakehashi_botan.particle_types import SPECIES, TYPES
 from kakehashi_botan.shell_descriptors import REACH
 from kakehashi_botan.snapshots import Snapshot, snapshot
 from kakehashi_botan.structure_features import InputKind
+from kakehashi_core.checkpoints import read_manifest
 from kakehashi_core.errors import DomainWarning, InvalidInputError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class PropensityCalculator(Calculator):
     def __init__(
         self,
         *,
-        input: InputKind = "TS+IS",  # noqa: A002  the word of the literature
+        input: InputKind | None = None,  # noqa: A002  the word of the literature
         T: float | None = None,
         weights: str | None = None,
         potential: Mapping[str, Any] | None = None,
@@ -88,7 +89,9 @@ class PropensityCalculator(Calculator):
         Args:
             input: What the model reads: "TS" the structure as it is, "IS" its inherent structure, "TS+IS"
                 both. The last two minimize a copy of the structure, which takes longer than the network.
-            T: Temperature of the structure, epsilon_AA / k_B, if it is known.
+                None is what ``weights`` read, "TS+IS" without.
+            T: Temperature of the structure, epsilon_AA / k_B, if it is known: compared with that of the
+                training, and told to networks of your own that ask for it. The shipped ones do not.
             weights: A ".safetensors" file of your own training in place of the shipped weights.
             potential: Options of ``ka-lj``, for instance {"shift": "force"}.
             species: Chemical symbols that stand for A, B; ``atoms.arrays["types"]`` wins.
@@ -114,15 +117,7 @@ class PropensityCalculator(Calculator):
     def configure(self) -> None:
         """Build the potential; the model is read when it is first used. See the base class."""
         options = self.parameters
-        if options["input"] not in get_args(InputKind):
-            raise CalculatorInputError(
-                f"input is {options['input']!r}; it must be one of {', '.join(get_args(InputKind))}."
-            )
-        if options["weights"] is None and options["input"] not in self.inputs:
-            raise CalculatorInputError(
-                f"{self.name} is shipped for input {', '.join(self.inputs)}, not for {options['input']}; "
-                "choose one of these, or give weights=..."
-            )
+        self.kind = self._chosen_kind()
         if options["T"] is not None and not (
             isinstance(options["T"], int | float) and options["T"] > 0.0
         ):
@@ -133,8 +128,33 @@ class PropensityCalculator(Calculator):
         self.base = LennardJonesMixture(**{"species": options["species"], **options["potential"]})
         self.cutoff_distances = self.base.cutoff_distances
         # Two minimizations of the same structure agree to their threshold.
-        self.self_consistent = options["input"] != "TS"
+        self.self_consistent = self.kind != "TS"
         self._model: PropensityModel | None = None
+
+    def _chosen_kind(self) -> InputKind:
+        """Return what the model reads, from the options and the file of weights."""
+        chosen, weights = self.parameters["input"], self.parameters["weights"]
+        if chosen not in (None, *get_args(InputKind)):
+            raise CalculatorInputError(
+                f"input is {chosen!r}; it must be one of {', '.join(get_args(InputKind))}."
+            )
+        if weights is None:
+            if chosen is not None and chosen not in self.inputs:
+                raise CalculatorInputError(
+                    f"{self.name} is shipped for input {', '.join(self.inputs)}, not for {chosen}; choose "
+                    "one of these, or give weights=..."
+                )
+            return cast("InputKind", chosen or "TS+IS")
+        kind = read_manifest(weights).get("kind")
+        if kind not in get_args(InputKind):
+            raise CalculatorInputError(
+                f"{weights} holds no model of propensities; files of kakehashi train botan are needed."
+            )
+        if chosen not in (None, kind):
+            raise CalculatorInputError(
+                f"the weights read {kind!r} and input is {chosen!r}; leave input= out, or give the same."
+            )
+        return cast("InputKind", kind)
 
     @property
     def model(self) -> PropensityModel:
@@ -145,14 +165,15 @@ class PropensityCalculator(Calculator):
 
             weights = self.parameters["weights"]
             self._model = (
-                load_packaged_model(self.inputs[self.parameters["input"]])
+                load_packaged_model(self.inputs[self.kind])
                 if weights is None
                 else load_model(weights)
             )
-            if self._model.kind != self.parameters["input"]:
-                kind, self._model = self._model.kind, None
+            if TEMPERATURE in self.implemented_properties and not self._model.thermometer:
+                self._model = None
                 raise CalculatorInputError(
-                    f"the weights read {kind!r} and input is {self.parameters['input']!r}; give the same."
+                    f"the weights of {weights} do not estimate a temperature; use calculator('botan', "
+                    "weights=...) with them."
                 )
         return self._model
 
@@ -173,7 +194,7 @@ class PropensityCalculator(Calculator):
                 self.model, found, T=self.parameters["T"], estimate=prediction.temperature
             )
             for note in self.domain_notes:
-                logger.warning("%s: %s", self.name, note)
+                logger.info("%s: %s", self.name, note)
                 warnings.warn(f"{self.name}: {note}", DomainWarning, stacklevel=2)
             results |= {
                 "propensity": prediction.propensity,
@@ -188,9 +209,14 @@ class PropensityCalculator(Calculator):
 
     def _snapshot_of(self, atoms: Atoms) -> Snapshot:
         if not atoms.pbc.all():
+            flat = atoms.pbc[:2].all() and not atoms.positions[:, 2].any()
             raise CalculatorInputError(
-                f"pbc is {atoms.pbc.tolist()}; the model knows periodic boxes only. Set atoms.pbc = True and "
-                "a cell."
+                f"pbc is {atoms.pbc.tolist()}; "
+                + (
+                    "the model knows three dimensions only, and this system has two."
+                    if flat
+                    else "the model knows periodic boxes only. Set atoms.pbc = True and a cell."
+                )
             )
         types = self.base.types(atoms)
         missing = [s for s in range(self.model.n_species) if not (types == s).any()]
@@ -212,7 +238,7 @@ class PropensityCalculator(Calculator):
                 types,
                 atoms.cell.array,
                 kob_andersen(),  # what the weights know, whatever the potential's convention
-                quench=self.parameters["input"] != "TS",
+                quench=self.kind != "TS",
                 settings=FireSettings(),
             )
         except InvalidInputError as error:

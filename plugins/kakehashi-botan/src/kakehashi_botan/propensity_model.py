@@ -116,6 +116,11 @@ class PropensityModel:
         """Whether the temperature has to be told."""
         return any(n.settings.conditioned for n in self.networks)
 
+    @property
+    def thermometer(self) -> bool:
+        """Whether it estimates the temperature."""
+        return any(n.settings.global_width for n in self.networks)
+
     def predict(
         self, snapshot: Snapshot, *, temperature: float | None = None, device: str = "cpu"
     ) -> PropensityPrediction:

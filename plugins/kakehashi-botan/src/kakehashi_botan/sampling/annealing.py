@@ -25,6 +25,7 @@ from kakehashi_botan.sampling.reweighting import WeightedSamples, systematic
 from kakehashi_core.chains import ChainState
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.progress import progress_bar
+from kakehashi_core.results import Estimate
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -75,6 +76,13 @@ class Annealed:
         """Logarithm of Z(last)/Z(first)."""
         return float(sum(rung.log_ratio for rung in self.rungs))
 
+    def log_ratio_estimate(self) -> Estimate:
+        """Return ``log_ratio`` with its error, from how unequally the weight is spread over families."""
+        n = len(self.families)
+        shares = np.bincount(self.families, weights=self.samples.weights, minlength=n)
+        error = float(np.sqrt(np.square(shares - 1.0 / n).sum() * (n / max(n - 1, 1))))
+        return Estimate(mean=self.log_ratio, stderr=error if n > 1 else np.inf, n_samples=n)
+
     @property
     def effective_size(self) -> float:
         """Effective number of independent samples, descendants of one member counted as one."""
@@ -107,11 +115,16 @@ def anneal(
 
     Raises:
         InvalidInputError: If temperatures do not descend or are outside the range of the flow, or the flow
-            is for another liquid.
+            is for another liquid, or a number makes no sense.
     """
     ladder = [float(t) for t in temperatures]
     if len(ladder) < 2 or any(b >= a for a, b in pairwise(ladder)):
         raise InvalidInputError(f"at least two temperatures are needed, descending; got {ladder}")
+    if n_sweeps < 0 or not 0.0 <= resample_below <= 1.0:
+        raise InvalidInputError(
+            f"n_sweeps is {n_sweeps} and resample_below {resample_below}; they must be at least 0, and a "
+            "share between 0 and 1"
+        )
     if flow is not None:
         check_flow(flow)
         if flow.liquid != liquid:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from kakehashi_botan.sampling.compiled_field import CompiledField
-from kakehashi_botan.sampling.liquids import Liquid, wrapped
+from kakehashi_botan.sampling.liquids import Liquid, checked_temperature, wrapped
 from kakehashi_botan.sampling.reweighting import WeightedSamples
 from kakehashi_botan.sampling.transport_field import TransportField
 from kakehashi_core.devices import resolve_device
@@ -119,7 +119,7 @@ class Flow:
     def check_temperature(self, temperature: float, label: str = "temperature") -> None:
         """Raise ``InvalidInputError`` for a temperature outside the range of the field."""
         low, high = self.field.temperatures
-        if not low * (1.0 - 1e-9) <= temperature <= high * (1.0 + 1e-9):
+        if not low * (1.0 - 1e-9) <= checked_temperature(temperature, label) <= high * (1.0 + 1e-9):
             raise InvalidInputError(
                 f"{label} is {temperature:g}; this flow was trained between {low:g} and {high:g} and says "
                 "nothing outside"
@@ -142,7 +142,8 @@ class Flow:
             n_steps *= 2
         raise ConvergenceError(
             f"following the field from T = {start:g} to {end:g} is not accurate to {self._tolerance:g} with "
-            f"{MOST_STEPS} steps (error {error:.1e}); the weights of the field may be damaged"
+            f"{MOST_STEPS} steps (error {error:.1e}). No tolerance is reached below round-off, some 1e-12; "
+            "otherwise the weights of the field may be damaged"
         )
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from kakehashi_botan.sampling.flow_exchange import FlowExchange
 from kakehashi_botan.sampling.liquid_samples import equilibrium_samples
-from kakehashi_botan.sampling.liquids import Liquid
+from kakehashi_botan.sampling.liquids import Liquid, checked_temperature
 from kakehashi_botan.sampling.monte_carlo import ParticleMoves
 from kakehashi_botan.sampling.trained_flow import TrainedFlow, load_flow, load_packaged_flow
 from kakehashi_core.chains import ChainSampler, EitherWay, Kernel, jackknife
@@ -35,7 +35,8 @@ class GlassSampler(ChainSampler):
     and warms up; further calls go on where the chains stand.
 
     Args:
-        temperature: In epsilon_AA / k_B, within the ladder of the flow.
+        temperature: In epsilon_AA / k_B, within the ladder of the flow and below its top; with local moves
+            alone, any.
         flow: A trained flow, a file of one, or None for the shipped "flow-ka2d".
         liquid: If given, checked to be the one that the flow was trained for.
         moves: "mixture" of local moves and exchanges through the flow; "flow" or "local" alone.
@@ -79,16 +80,17 @@ class GlassSampler(ChainSampler):
         trained = trained_flow(flow)
         if liquid is not None:
             trained.check_liquid(liquid)
-        hot = trained.rungs(temperature)[-2]
+        checked_temperature(temperature)
         self.temperature, self._trained = float(temperature), trained
         self._moves, self._swaps, self._n_sweeps = moves, float(swaps), int(n_sweeps)
         self._exchange: FlowExchange | None = None
+        self._local: ParticleMoves | None = None
         kernels: list[Kernel] = []
         if moves != "flow":
-            kernels.append(
-                ParticleMoves(trained.liquid, temperature, swaps=swaps, n_sweeps=n_sweeps)
-            )
+            self._local = ParticleMoves(trained.liquid, temperature, swaps=swaps, n_sweeps=n_sweeps)
+            kernels.append(self._local)
         if moves != "local":
+            hot = trained.rungs(temperature)[-2]
             carried = trained.flow(tolerance=TOLERANCE, device=device)
             self._exchange = FlowExchange(carried, hot, temperature)
             kernels.append(self._exchange)
@@ -98,6 +100,12 @@ class GlassSampler(ChainSampler):
             warmup=WARMUP if warmup is None else warmup,
             thin=thin,
             seed=seed,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"GlassSampler({self.temperature:g}, moves={self._moves!r}, n_chains={self._state.n_chains}, "
+            f"seed={self.seed}), {len(self._measured)} configurations of each chain"
         )
 
     @property
@@ -133,8 +141,12 @@ class GlassSampler(ChainSampler):
         )
 
     def diagnostics(self) -> Mapping[str, float]:
-        """Return also the share of exchanges through the flow that were accepted."""
+        """Return tau_int, ESS and R-hat of the energy, and the accepted shares of each kind of move."""
         found = dict(super().diagnostics())
+        # A step is many moves: that one of them was accepted says nothing.
+        del found["acceptance"]
+        if self._local is not None:
+            found |= self._local.acceptances()
         if self._exchange is not None:
             found["flow acceptance"] = self._exchange.n_accepted / max(self._exchange.n_proposed, 1)
         return found
@@ -162,9 +174,11 @@ class GlassSampler(ChainSampler):
 
 
 def trained_flow(flow: TrainedFlow | str | Path | None) -> TrainedFlow:
-    """Return a flow from itself, its file, or the shipped one."""
+    """Return a flow from itself, its file, its name, or the shipped one."""
     if flow is None:
         return load_packaged_flow()
+    if isinstance(flow, str) and not Path(flow).suffix and not Path(flow).exists():
+        return load_packaged_flow(flow)
     if isinstance(flow, str | Path):
         return load_flow(flow)
     if not isinstance(flow, TrainedFlow):

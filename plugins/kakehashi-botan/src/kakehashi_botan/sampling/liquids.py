@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -161,6 +162,17 @@ def small_ternary_liquid() -> Liquid:
     return Liquid(
         mixture=ternary_kob_andersen(cutoff_ratio=1.4), composition=(4, 3, 3), density=1.19
     )
+
+
+def checked_temperature(temperature: float, label: str = "temperature") -> float:
+    """Return a temperature.
+
+    Raises:
+        InvalidInputError: If it is not a positive number.
+    """
+    if not isinstance(temperature, Real) or not 0.0 < float(temperature) < np.inf:
+        raise InvalidInputError(f"{label} is {temperature!r}; it must be a positive number")
+    return float(temperature)
 
 
 def wrapped(positions: FloatArray, edge: float) -> FloatArray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kakehashi_botan.sampling.liquids import Liquid
+from kakehashi_botan.sampling.liquids import Liquid, checked_temperature
 from kakehashi_botan.sampling.particle_moves import sweep
 from kakehashi_core.chains import AdaptedScale, ChainState, Kernel, Step
 from kakehashi_core.chains.kernels import Positions
@@ -47,10 +47,11 @@ class ParticleMoves(Kernel):
     def __init__(
         self, liquid: Liquid, temperature: float, *, swaps: float = 0.2, n_sweeps: int = 10
     ) -> None:
-        if not 0.0 < temperature < np.inf:
-            raise InvalidInputError(f"temperature is {temperature}; it must be positive")
-        if not 0.0 <= swaps <= 1.0:
-            raise InvalidInputError(f"swaps is {swaps}; it is a share between 0 and 1")
+        checked_temperature(temperature)
+        if not 0.0 <= swaps < 1.0:
+            raise InvalidInputError(
+                f"swaps is {swaps}; it is the share of exchanges among the moves, at least 0 and below 1"
+            )
         if n_sweeps < 1:
             raise InvalidInputError(f"n_sweeps must be at least 1, got {n_sweeps}")
         self.liquid, self.temperature = liquid, float(temperature)
@@ -61,6 +62,16 @@ class ParticleMoves(Kernel):
         )
         self._last_acceptance = TARGET_ACCEPTANCE
         self.n_moves = 0
+        # Accepted displacements and swaps, then tried ones.
+        self._counts = np.zeros(4, dtype=np.int64)
+
+    def acceptances(self) -> dict[str, float]:
+        """Return the accepted shares of all displacements and swaps so far, by name."""
+        shares = self._counts[:2] / np.maximum(self._counts[2:], 1)
+        found = {"displacement acceptance": float(shares[0])}
+        if self._swaps:
+            found["swap acceptance"] = float(shares[1])
+        return found
 
     def start(self, positions: Positions) -> ChainState:
         """See the base class; positions (n_chains, n_particles, dimension)."""
@@ -81,6 +92,7 @@ class ParticleMoves(Kernel):
         for _ in range(self._n_sweeps):
             sweep(x, *system, betas, scales, self._swaps, energies, rng, counts)
         self.n_moves += self._n_sweeps * x.shape[1]
+        self._counts += counts.sum(axis=0)
         self._last_acceptance = float(counts[:, 0].sum() / max(counts[:, 2].sum(), 1))
         moved = counts[:, :2].sum(axis=1) > 0
         return Step(ChainState(x, -energies / self.temperature), moved, moved)
@@ -91,12 +103,17 @@ class ParticleMoves(Kernel):
 
     def state_dict(self) -> dict[str, Any]:
         """See the base class."""
-        return {"scale": self.scale.state_dict(), "n_moves": self.n_moves}
+        return {
+            "scale": self.scale.state_dict(),
+            "n_moves": self.n_moves,
+            "counts": self._counts.copy(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See the base class."""
         self.scale.load_state_dict(state["scale"])
         self.n_moves = int(state["n_moves"])
+        self._counts = np.array(state["counts"])
 
 
 def equilibrated(

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kakehashi_botan.sampling.liquids import Liquid
+from kakehashi_core.errors import InvalidInputError
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -26,7 +27,12 @@ def pair_distribution(
     Returns:
         Centers of the bins, (n_bins,), sigma_AA, and g, (n_samples, n_bins); 1 for an ideal gas of as many
         particles.
+
+    Raises:
+        InvalidInputError: If there are no bins.
     """
+    if n_bins < 1:
+        raise InvalidInputError(f"n_bins must be at least 1, got {n_bins}")
     x = np.ascontiguousarray(positions, dtype=np.float64)
     reach = 0.5 * liquid.edge
     edges = np.linspace(0.0, reach, n_bins + 1)

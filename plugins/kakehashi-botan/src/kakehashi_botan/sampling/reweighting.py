@@ -54,6 +54,10 @@ class WeightedSamples:
         if np.isnan(self.log_weights).any() or (self.log_weights == np.inf).any():
             number = int(np.argmax(~(self.log_weights < np.inf)))
             raise NonFiniteError(f"the log-weight of sample {number} is {self.log_weights[number]}")
+        if np.max(self.log_weights) == -np.inf:
+            raise NonFiniteError(
+                f"all of {len(self.log_weights)} weights are zero: no sample is possible in the target"
+            )
 
     @property
     def weights(self) -> FloatArray:
@@ -82,6 +86,7 @@ class WeightedSamples:
 
         Raises:
             InvalidInputError: If there is not one number for each sample.
+            NonFiniteError: If one of them is not finite.
         """
         x = np.asarray(values, dtype=np.float64)
         if x.shape != self.log_weights.shape:
@@ -89,6 +94,9 @@ class WeightedSamples:
                 f"values have shape {x.shape}; one number for each of {len(self.log_weights)} samples is "
                 "needed"
             )
+        if not np.isfinite(x).all():
+            number = int(np.argmin(np.isfinite(x)))
+            raise NonFiniteError(f"the value of sample {number} is {x[number]}")
         self.warn_if_collapsed()
         mean = float(self.weights @ x)
         # Delta method for a ratio of sums.

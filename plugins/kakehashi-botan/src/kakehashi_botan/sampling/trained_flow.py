@@ -9,7 +9,7 @@ from typing import Any
 
 from kakehashi_botan.mixtures import Mixture
 from kakehashi_botan.sampling.flow import TOLERANCE, Flow
-from kakehashi_botan.sampling.liquids import Liquid
+from kakehashi_botan.sampling.liquids import Liquid, checked_temperature
 from kakehashi_botan.sampling.transport_field import TransportField
 from kakehashi_core.checkpoints import (
     Checkpoint,
@@ -19,10 +19,11 @@ from kakehashi_core.checkpoints import (
     read_packaged_manifest,
     save_checkpoint,
 )
-from kakehashi_core.errors import CheckpointError, InvalidInputError
+from kakehashi_core.errors import CheckpointError, InvalidInputError, unknown_name
 from kakehashi_core.model_card import ModelCard
 
 FORM = "transport-field"
+PACKAGED = ("flow-ka2d",)
 _SETTINGS = ("spacing", "nearest", "exponents", "degree")
 
 
@@ -58,10 +59,11 @@ class TrainedFlow:
             InvalidInputError: If it is not below the top, or below the lowest.
         """
         low, high = self.ladder[-1], self.ladder[0]
-        if not low * (1.0 - 1e-9) <= temperature < high:
+        if not low * (1.0 - 1e-9) <= checked_temperature(temperature) < high:
             raise InvalidInputError(
                 f"temperature is {temperature:g}; this flow goes from {high:g} down to {low:g} and says "
-                "nothing outside. Train one for your range: kakehashi train flow."
+                "nothing outside. Train one for your range (kakehashi train flow), or do without: "
+                'moves="local" samples at any temperature.'
             )
         # A last step of nearly no length would be wasted.
         above = [t for t in self.ladder if t > temperature * (1.0 + 1e-6)]
@@ -106,7 +108,13 @@ def load_flow(path: str | Path) -> TrainedFlow:
 
 
 def load_packaged_flow(name: str = "flow-ka2d") -> TrainedFlow:
-    """Read a flow that is shipped."""
+    """Read a flow that is shipped.
+
+    Raises:
+        UnknownNameError: If there is none of this name.
+    """
+    if name not in PACKAGED:
+        raise unknown_name("flow", name, PACKAGED)
     file = f"weights/{name}.safetensors"
     shell = _shell(read_packaged_manifest("kakehashi_botan", file), file)
     shapes = _shapes(shell)

@@ -18,6 +18,7 @@ from kakehashi_botan.training.propensity_training import (
     training_set,
 )
 from kakehashi_botan.training.quenched_ensembles import QuenchedEnsemble, quenched_ensembles
+from kakehashi_botan.training.training_conditions import TrainingConditions
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.model_card import ModelCard
 from kakehashi_core.process_pools import process_pool
@@ -57,6 +58,8 @@ def train_propensities(
         patience: With ``hold_out``: stop after so many validations without improvement.
     """
     settings = settings or PropensitySettings()
+    if hold_out is not None:
+        _place(hold_out, len(training_files(trajectories)))
     data = public_training_set(
         MODELS[name], trajectories, directory, workers=workers, settings=settings
     )
@@ -75,7 +78,7 @@ def train_propensities(
         patience=patience if held_out else None,
         label="all",
     )
-    model = replace(model, time=4120.0, card=_card(name, checked, len(data.starts), seed))
+    model = replace(model, card=_card(name, checked, data.conditions, seed))
     save_model(output, model)
     return model
 
@@ -108,6 +111,8 @@ def training_files(folder: Path) -> list[Path]:
     Raises:
         InvalidInputError: If there are fewer than four.
     """
+    if not folder.is_dir():
+        raise InvalidInputError(f"there is no folder {folder}; check --trajectories")
     numbered = {}
     for path in folder.glob("isoconfig_*_tc*.npz"):
         match = re.search(r"_(\d+)_tc\d+\.npz$", path.name)
@@ -129,7 +134,9 @@ def _place(number: int, n_ensembles: int) -> int:
     return number - 1
 
 
-def _card(name: str, checked: CrossValidation, n_ensembles: int, seed: int) -> ModelCard:
+def _card(
+    name: str, checked: CrossValidation, conditions: TrainingConditions, seed: int
+) -> ModelCard:
     found = scores(list(checked.predictions()))
     metrics = {
         "Pearson of propensities, A, mean over unseen configurations": found.mobility.mean,
@@ -153,11 +160,18 @@ def _card(name: str, checked: CrossValidation, n_ensembles: int, seed: int) -> M
         version="1",
         summary=f"propensities and bond changes of the Kob-Andersen mixture, input {kind}",
         training_data=(
-            f"{n_ensembles} public isoconfigurational ensembles of BOTAN (H. Shiba, Apache-2.0; N = 4096, "
-            "T = 0.44, 32 runs, t = 4120 tau_LJ), and the ends of all runs with the displacement back to the "
-            f"start. {quench} Factors of spread and error from folds of two."
+            f"{conditions.describe()}, and the ends of all runs with the displacement back to the start. "
+            f"{quench} Factors of spread and error from folds of two."
         ),
-        domain=spec.domain,
+        domain=(
+            spec.domain
+            if conditions.public
+            else replace(
+                spec.domain,
+                note=f"mixtures of two species, {100 * conditions.share_of_b:.0f} % B, at T = "
+                f"{conditions.temperature:g}, density {conditions.density:g}",
+            )
+        ),
         units=dict(spec.units),
         limits=(
             "One temperature, one density, one composition, one time.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from kakehashi_botan.training.flow_training import (
     FlowSettings,
     train_flow_ladder,
 )
+from kakehashi_botan.training.propensity_training import PropensitySettings
 from kakehashi_botan.training.t_botan_training import train_temperatures
 from kakehashi_core.errors import InvalidInputError, unknown_name
 
@@ -33,6 +35,7 @@ def train_botan(
     device: str = "cpu",
     hold_out: int | None = None,
     patience: int = 5,
+    steps: int | None = None,
 ) -> int:
     """Train a model and write its weights with a model card.
 
@@ -41,7 +44,8 @@ def train_botan(
     Args:
         name: botan-ts, botan-is or botan-ts-is (thermal structure, inherent structure, both); or t-botan,
             which makes its own data with molecular dynamics first, in some hours.
-        trajectories: Folder of the public data of BOTAN; not for t-botan.
+        trajectories: Folder of files isoconfig_*_NUMBER_tc*.npz of one temperature: the public data of
+            BOTAN, or ensembles of your own; not for t-botan.
         output: Weight file to write; NAME.safetensors in the data folder by default.
         data: Folder for quenches and run directories.
         seed: Seed of the first network.
@@ -49,6 +53,7 @@ def train_botan(
         device: Where networks are trained: cpu, cuda or auto.
         hold_out: Validate the networks on this ensemble, counted from 1, and stop early; not for t-botan.
         patience: With --hold-out: validations without improvement until it stops.
+        steps: Optimizer steps of each network, instead of those of the shipped models; few for a trial run.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if name not in (*MODELS, T_BOTAN):
@@ -57,15 +62,24 @@ def train_botan(
     if path.suffix != ".safetensors":
         raise InvalidInputError(f"--output must end in .safetensors, got {str(path)!r}; rename it")
     if name == T_BOTAN:
-        for option, value in (("--trajectories", trajectories), ("--hold-out", hold_out)):
+        for option, value in (
+            ("--trajectories", trajectories),
+            ("--hold-out", hold_out),
+            ("--steps", steps),
+        ):
             if value is not None:
                 raise InvalidInputError(f"{option} changes nothing for t-botan; leave it out")
         train_temperatures(path, directory=data, seed=seed, workers=workers, device=device)
         return 0
     if trajectories is None:
         raise InvalidInputError(
-            "give the folder of the public isoconfigurational data with --trajectories"
+            "give the folder of isoconfigurational ensembles, those of BOTAN or your own, with --trajectories"
         )
+    if steps is not None and steps < 1:
+        raise InvalidInputError(f"--steps is {steps}; at least one is needed")
+    settings = PropensitySettings()
+    if steps is not None:
+        settings = replace(settings, training=replace(settings.training, steps=steps))
     train_propensities(
         name,
         path,
@@ -74,6 +88,7 @@ def train_botan(
         seed=seed,
         workers=workers,
         device=device,
+        settings=settings,
         hold_out=hold_out,
         patience=patience,
     )

@@ -33,6 +33,7 @@ from kakehashi_botan.training.network_training import (
     train_network,
 )
 from kakehashi_botan.training.quenched_ensembles import START, QuenchedEnsemble, pair_changes
+from kakehashi_botan.training.training_conditions import TrainingConditions, common_conditions
 from kakehashi_core.progress import progress_bar
 
 FloatArray = npt.NDArray[np.float64]
@@ -91,7 +92,7 @@ class TrainingSet:
         samples: For networks.
         starts: Start of each ensemble.
         moments: For linear models, of each ensemble.
-        temperature: Of each ensemble.
+        conditions: Of the simulations.
         identity: Of the data, JSON-able.
     """
 
@@ -99,13 +100,19 @@ class TrainingSet:
     samples: Sequence[NetworkSample]
     starts: Sequence[StartReading]
     moments: Sequence[RidgeMoments]
+    conditions: TrainingConditions
     identity: Mapping[str, Any]
 
 
 def training_set(
     ensembles: Sequence[QuenchedEnsemble], kind: InputKind, settings: PropensitySettings
 ) -> TrainingSet:
-    """Read all configurations of all ensembles."""
+    """Read all configurations of all ensembles.
+
+    Raises:
+        InvalidInputError: If the ensembles do not belong together.
+    """
+    conditions = common_conditions(ensembles)
     samples, starts, moments = [], [], []
     digest = hashlib.sha256()
     n_configurations = sum(len(e.snapshots) for e in ensembles)
@@ -135,7 +142,12 @@ def training_set(
             moments.append(total)
     identity = {"kind": kind, "configurations": n_configurations, "sha256": digest.hexdigest()}
     return TrainingSet(
-        kind=kind, samples=samples, starts=starts, moments=moments, identity=identity
+        kind=kind,
+        samples=samples,
+        starts=starts,
+        moments=moments,
+        conditions=conditions,
+        identity=identity,
     )
 
 
@@ -198,9 +210,11 @@ def fit_model(
         networks=tuple(networks),
         ridge_share=settings.ridge_share if networks else 1.0,
         calibration=calibration or Calibration.none(N_SPECIES),
-        time=None,
-        temperatures=tuple(sorted({s.temperature for s in samples})),
+        time=data.conditions.time,
+        temperatures=(data.conditions.temperature,),
         energies=_like([data.starts[k].thermal_energy for k in chosen]),
+        density=data.conditions.density,
+        share_of_b=data.conditions.share_of_b,
     )
 
 

@@ -46,6 +46,10 @@ FloatArray = npt.NDArray[np.float64]
 PACKAGES = ("kakehashi-botan", "kakehashi-core", "numba", "numpy", "scipy", "torch")
 N_CHAINS = 8
 N_POPULATION = 256
+WARMUP = 0.25
+"""Of the time of each method, before anything counts: copies of parallel tempering start all alike."""
+FEWEST = 10.0
+"""Independent samples whose error can be known."""
 PT_PER_RUNG = 2
 """Temperatures of parallel tempering and population annealing between neighbors of the ladder, at least."""
 
@@ -58,10 +62,11 @@ class MethodScore:
         method: Which.
         effective_samples: Independent samples, by the autocorrelation of the energy (chains) or by families
             and weights (populations).
-        cpu_seconds: Spent on them, equilibration of chains apart.
+        cpu_seconds: Spent on them, the warm-up of chains apart.
         particle_energies: Energies of one particle with all others that were evaluated.
         fields: Evaluations of the field of a flow, each for one configuration.
-        energy_z: Difference of <U> from the reference, in combined standard errors.
+        energy_z: Difference of <U> from the reference, in combined standard errors; NaN for fewer than ten
+            independent samples, whose error is not known.
         acceptance: Of exchanges with a flow; NaN without.
     """
 
@@ -101,7 +106,7 @@ class CountedFlow(Flow):
 def bench_flow(
     *,
     flow: Path | None = None,
-    temperatures: Sequence[float] = (0.637, 0.365),
+    temperatures: Sequence[float] = (0.637, 0.375),
     seconds: float = 40.0,
     n_check: int = 3000,
     seed: int = 1,
@@ -156,7 +161,8 @@ def bench_flow(
                     {
                         "temperature": temperature,
                         **asdict(one),
-                        "acceptance": one.acceptance if np.isfinite(one.acceptance) else None,
+                        "energy_z": _finite(one.energy_z),
+                        "acceptance": _finite(one.acceptance),
                         "per_cpu_second": one.per_second,
                         "per_million_evaluations": one.per_million(trained.liquid.n_particles),
                     }
@@ -248,7 +254,10 @@ def _chain_score(
     several = isinstance(kernel, ParallelTempering)
     n_copies = len(kernel.exchanges) + 1 if isinstance(kernel, ParallelTempering) else 1
     positions = np.repeat(start[:, None], n_copies, axis=1) if several else start
-    state = warm_up(kernel, kernel.start(positions), rng, 30)
+    state = kernel.start(positions)
+    begin = time.process_time()
+    while time.process_time() - begin < WARMUP * seconds:
+        state = warm_up(kernel, state, rng, 10)
     moves, fields = _moves(kernel), counted.n_fields
     series: list[FloatArray] = []
     begin = time.process_time()
@@ -272,7 +281,7 @@ def _chain_score(
         cpu_seconds=spent,
         particle_energies=2 * len(start) * (_moves(kernel) - moves),
         fields=counted.n_fields - fields,
-        energy_z=float(z),
+        energy_z=float(z) if share >= FEWEST else float("nan"),
         acceptance=(
             exchange.n_accepted / exchange.n_proposed if exchange is not None else float("nan")
         ),
@@ -347,9 +356,14 @@ def _population_score(
         cpu_seconds=spent,
         particle_energies=2 * moves,
         fields=counted.n_fields,
-        energy_z=float(z),
+        energy_z=float(z) if effective >= FEWEST else float("nan"),
         acceptance=float("nan"),
     )
+
+
+def _finite(value: float) -> float | None:
+    """Return a number, or None, which JSON knows, for NaN."""
+    return value if np.isfinite(value) else None
 
 
 def check_table(checks: Sequence[RungCheck]) -> Table:
@@ -408,7 +422,7 @@ def method_table(scores: Sequence[MethodScore], temperature: float, n_particles:
             f"{s.cpu_seconds:.0f}",
             f"{s.per_second:.3g}",
             f"{s.per_million(n_particles):.3g}",
-            f"{s.energy_z:+.1f}",
+            "" if np.isnan(s.energy_z) else f"{s.energy_z:+.1f}",
             "" if np.isnan(s.acceptance) else f"{s.acceptance:.2f}",
         )
     return table
