@@ -13,9 +13,9 @@ import numpy as np
 import pyscf
 import torch
 from pyscf import dft, gto
-from rich.console import Console
 from rich.table import Table
 
+from kakehashi_core.consoles import result_console
 from kakehashi_core.files import write_json
 from kakehashi_core.progress import progress_bar
 from kakehashi_core.threads import thread_limit
@@ -106,7 +106,7 @@ def bench_scf(
         repeats: Number of interleaved pairs of runs.
         output: JSON file for the results with versions.
     """
-    console = Console()
+    console = result_console()
     results: list[CostComparison] = []
     with progress_bar("SCF pairs", total=len(molecules)) as advance:
         for molecule in molecules:

@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from kakehashi_ase import calculator
 from kakehashi_botan.annotation import annotate
@@ -16,6 +15,7 @@ from kakehashi_botan.example_liquid import example_liquid
 from kakehashi_botan.glass_map import propensity_figure
 from kakehashi_botan.isoconfigurational import isoconfigurational
 from kakehashi_botan.pearson_scores import pearson
+from kakehashi_core.consoles import result_console
 from kakehashi_core.errors import DomainWarning
 from kakehashi_core.files import write_json
 
@@ -29,7 +29,7 @@ def demo_glass(*, output: Path) -> None:
     Args:
         output: Folder for ``propensities.json`` and ``propensities.png``.
     """
-    console = Console()
+    console = result_console()
     atoms = example_liquid()
     temperature, duration = float(atoms.info["temperature"]), float(atoms.info["time"])
     console.print(

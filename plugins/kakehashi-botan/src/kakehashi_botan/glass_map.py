@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from rich.console import Console
 
 from kakehashi_botan.annotation import DOMAIN_NOTES, OUT_OF_DOMAIN, annotate
 from kakehashi_botan.figures import check_picture, empty_figure
@@ -15,6 +14,7 @@ from kakehashi_botan.propensity_calculator import (
     PropensityCalculator,
     TemperaturePropensityCalculator,
 )
+from kakehashi_core.consoles import result_console
 from kakehashi_core.errors import InvalidInputError, unknown_name
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def glass_map(
         write(output, atoms, format="extxyz")
     else:
         propensity_figure(atoms, slice_width=slice_width).savefig(output, dpi=150)
-    Console().print(f"{output}: {_summary(atoms)}", soft_wrap=True, highlight=False)
+    result_console().print(f"{output}: {_summary(atoms)}", soft_wrap=True, highlight=False)
     return 0
 
 

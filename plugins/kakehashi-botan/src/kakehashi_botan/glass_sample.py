@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 from rich.table import Table
 
 from kakehashi_botan.figures import check_picture, empty_figure
@@ -19,6 +18,7 @@ from kakehashi_botan.sampling.liquid_samples import equilibrium_samples
 from kakehashi_botan.sampling.liquids import Liquid
 from kakehashi_botan.sampling.pair_distribution import pair_distribution
 from kakehashi_botan.sampling.reweighting import WeightedSamples
+from kakehashi_core.consoles import result_console
 from kakehashi_core.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def glass_sample(
         table.caption = (
             f"fewer than {ENOUGH} configurations of each chain: errors and R-hat are rough"
         )
-    Console().print(table)
+    result_console().print(table)
     if plot is not None:
         rng = np.random.default_rng([sampler.seed, 1])
         hot = equilibrium_samples(trained.liquid, trained.rungs(temperature)[-2], N_CARRIED, rng)

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from kakehashi_botan.glass_sample import sample_figure
 from kakehashi_botan.sampling.glass_sampler import TOLERANCE, GlassSampler
 from kakehashi_botan.sampling.liquid_samples import equilibrium_samples
 from kakehashi_botan.sampling.reweighting import WeightedSamples
 from kakehashi_botan.sampling.trained_flow import load_packaged_flow
+from kakehashi_core.consoles import result_console
 from kakehashi_core.files import write_json
 
 TEMPERATURE = 0.66
@@ -27,7 +27,7 @@ def demo_flow(*, output: Path) -> None:
     Args:
         output: Folder for ``flow.json`` and ``flow.png``.
     """
-    console = Console()
+    console = result_console()
     trained = load_packaged_flow()
     liquid, hot = trained.liquid, trained.rungs(TEMPERATURE)[-2]
     console.print(

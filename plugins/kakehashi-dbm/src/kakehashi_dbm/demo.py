@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from kakehashi_core.consoles import result_console
 from kakehashi_core.files import write_json
 from kakehashi_dbm.compact_network import fit_compact, ring_energy, ring_infidelity
 from kakehashi_dbm.free_fermions import ring_thermodynamics
@@ -28,7 +28,7 @@ def demo_dbm(*, output: Path) -> None:
     Args:
         output: Folder for ``thermal_spins.json``.
     """
-    console = Console()
+    console = result_console()
     bonds = [[-1.0, i, (i + 1) % N_SITES] for i in range(N_SITES)]
     static = [["zz", bonds], ["x", [[-1.0, i] for i in range(N_SITES)]]]
     model = SpinModel.from_quspin(static, N_SITES)

@@ -9,9 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from kakehashi_core.consoles import result_console
 from kakehashi_core.ensembles import run_ensemble
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.files import write_json
@@ -92,9 +92,7 @@ def thermal_run(
     curve = ThermalCurve.fit(found.model, [row["beta"] for row in rows], energies)
     reference = exact_reference(found.model)
     table = _curve_rows(curve, beta, found.model.n_sites, reference)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=130)
+    console = result_console()
     console.print(_table(table, reference))
     for name in found.observables:
         coldest = min(rows, key=lambda row: abs(row["beta"] - beta))

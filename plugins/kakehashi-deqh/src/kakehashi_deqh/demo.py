@@ -6,9 +6,9 @@ import warnings
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from kakehashi_core.consoles import result_console
 from kakehashi_core.errors import DomainWarning
 from kakehashi_core.files import write_json
 from kakehashi_deqh.evaluation.guess_trials import guess_trial
@@ -24,7 +24,7 @@ def demo_hamiltonian(*, output: Path) -> None:
     Args:
         output: Folder for ``hamiltonians.json``.
     """
-    console = Console()
+    console = result_console()
     console.print(
         "Water, PBE/def2-SVP, from the guess of PySCF and from a predicted Hamiltonian; converged energies "
         "are the same:",

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from rich.console import Console
 
 from kakehashi_core import registry
+from kakehashi_core.consoles import result_console
 from kakehashi_core.errors import InvalidInputError, UnsupportedError
 from kakehashi_core.files import write_json
 from kakehashi_deqh.hamiltonian_model import HamiltonianModel
@@ -88,7 +88,7 @@ def hamiltonian_report(
     report["contributions of pairs of atoms, hartree"] = {
         name: table.tolist() for name, table in contributions.items()
     }
-    console = Console()
+    console = result_console()
     console.print(str(result.report), highlight=False, markup=False)
     for quantity, value in report.get("first Fock matrix", {}).items():
         text = f"{value:.6g}" if isinstance(value, float) else str(value)

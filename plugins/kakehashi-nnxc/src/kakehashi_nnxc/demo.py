@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from kakehashi_core.consoles import result_console
 from kakehashi_core.files import write_json
 from kakehashi_core.progress import progress_bar
 from kakehashi_core.results import ConvergenceReport
@@ -57,7 +58,7 @@ def demo_xc(*, output: Path) -> None:
     """
     from kakehashi_pyscf.bench import versions
 
-    console = Console()
+    console = result_console()
     console.print(
         f"Atomization energies of {len(DEMO_HELD_OUT)} molecules that kh-mgga and nn-mgga have never seen "
         f"and of the {len(TRAINED_ON)} that nn-mgga was trained on: self-consistent PySCF calculations, "

@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kakehashi_core.consoles import result_console
 from kakehashi_core.files import write_json
 from kakehashi_nnxc.exact_conditions import ConditionResult, Mesh, check_conditions
 from kakehashi_nnxc.pointwise_energy import PointwiseEnergy
-
-FILE_WIDTH = 150
-"""Width of the table in characters when it does not go to a terminal."""
 
 _SYMBOLS = {
     "seitz_radius": "r_s",
@@ -49,9 +46,7 @@ def bench_constraints(
     """
     energy = PointwiseEnergy(name)
     results = check_conditions(energy, names=condition)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=FILE_WIDTH)
+    console = result_console()
     console.print(condition_table(energy.name, results))
     for line in remarks(results):
         console.print(line, highlight=False, markup=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from kakehashi_core.consoles import result_console
 from kakehashi_core.files import write_json
 from kakehashi_slmc.studies.cases import Case
 from kakehashi_slmc.studies.speed import speed_study
@@ -27,7 +27,7 @@ def demo_slmc(*, output: Path) -> None:
     Args:
         output: Folder for ``spin_fermion.json``.
     """
-    console = Console()
+    console = result_console()
     console.print(
         f"Electrons that feel classical spins, {Case().label}, half filling. Self-learning Monte Carlo "
         "learns an effective model in its warm-up and freezes it; all samplers are exact:",

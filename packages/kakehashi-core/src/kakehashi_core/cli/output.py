@@ -71,9 +71,10 @@ def _echo_rich_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], state_column: int
 ) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from kakehashi_core.consoles import result_console
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for title in header:
@@ -83,4 +84,4 @@ def _echo_rich_table(
         # Text objects: a reason such as "needs x[extra]" must not be read as rich markup.
         cells = [Text(cell, style=style if i == state_column else "") for i, cell in enumerate(row)]
         table.add_row(*cells)
-    Console().print(table)
+    result_console().print(table)

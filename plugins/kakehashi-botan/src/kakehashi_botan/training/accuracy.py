@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from kakehashi_botan.pearson_scores import PairedGain, paired_gain, pearson
@@ -34,6 +33,7 @@ from kakehashi_botan.training.propensity_training import (
     fit_model,
     training_set,
 )
+from kakehashi_core.consoles import result_console
 from kakehashi_core.errors import InvalidInputError, unknown_name
 from kakehashi_core.files import write_json
 
@@ -101,7 +101,7 @@ def bench_botan(
             calibration=checked.calibration,
         )
         record["test"] = _on_test_set(model, known, trajectories, data, settings)
-    console = Console()
+    console = result_console()
     for label, found in record.items():
         console.print(comparison_table(f"{name}, {label}", found))
     if json is not None:

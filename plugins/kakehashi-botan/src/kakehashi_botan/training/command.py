@@ -6,7 +6,6 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from kakehashi_botan.training.botan_training import MODELS, train_propensities
@@ -19,6 +18,7 @@ from kakehashi_botan.training.flow_training import (
 )
 from kakehashi_botan.training.propensity_training import PropensitySettings
 from kakehashi_botan.training.t_botan_training import train_temperatures
+from kakehashi_core.consoles import result_console
 from kakehashi_core.errors import InvalidInputError, unknown_name
 
 T_BOTAN = "t-botan"
@@ -131,5 +131,5 @@ def train_flow(
         table.add_row(
             f"{score.start:g}", f"{score.end:g}", f"{score.plain:.3f}", f"{score.carried:.3f}"
         )
-    Console().print(table)
+    result_console().print(table)
     return 0

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 from rich.table import Table
 
 from kakehashi_botan.sampling.annealing import anneal
@@ -36,6 +35,7 @@ from kakehashi_core.chains import (
     autocorrelation,
     warm_up,
 )
+from kakehashi_core.consoles import result_console
 from kakehashi_core.files import write_json
 from kakehashi_core.progress import progress_bar
 from kakehashi_core.results import Estimate
@@ -132,7 +132,7 @@ def bench_flow(
     # Before anything takes time.
     for temperature in temperatures:
         trained.rungs(temperature)
-    console = Console()
+    console = result_console()
     data.mkdir(parents=True, exist_ok=True)
     with thread_limit(1):
         precise = trained.flow(tolerance=TOLERANCE)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from kakehashi_botan.latent_distances import heat_map, temperature_distances
@@ -22,6 +21,7 @@ from kakehashi_botan.training.t_botan_training import (
 )
 from kakehashi_botan.training.temperature_evaluation import latent_attraction
 from kakehashi_botan.training.temperature_training import TemperatureSet, TemperatureSettings
+from kakehashi_core.consoles import result_console
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.files import write_json
 
@@ -74,7 +74,7 @@ def bench_t_botan(
         **left_out_scores(model, found, tuple(left_out)),
     }
     record["latent space"] = _latent_space(model, found, left_out)
-    Console().print(temperature_table(record))
+    result_console().print(temperature_table(record))
     if json is not None:
         write_json(json, record)
     if plot is not None:

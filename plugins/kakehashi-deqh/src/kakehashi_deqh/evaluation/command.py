@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from kakehashi_core import registry
+from kakehashi_core.consoles import result_console
 from kakehashi_core.files import write_json
 from kakehashi_deqh.evaluation.guess_trials import GuessTrial, flagging_score, guess_trial, summary
 from kakehashi_deqh.evaluation.stress_set import stress_set
@@ -115,7 +115,7 @@ def _ratios(trials: list[GuessTrial]) -> dict[str, float]:
 
 
 def _show(found: dict[str, object], stressed: list[GuessTrial]) -> None:
-    console = Console()
+    console = result_console()
     for part in ("accuracy", "in domain", "stress set"):
         table = Table(title=part)
         table.add_column("")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from kakehashi_core.consoles import result_console
 from kakehashi_core.files import write_json
 from kakehashi_core.process_pools import process_pool
 from kakehashi_deqh.evaluation.command import PACKAGES
@@ -84,7 +84,7 @@ def bench_deqh_training(
         )
     found = averages(rows)
     published = PUBLISHED.get(chosen.name, {})
-    console = Console()
+    console = result_console()
     for part, title in (
         ("near", f"{chosen.temperature:g} K"),
         ("far", f"{chosen.far_temperature:g} K"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from kakehashi_core.consoles import result_console
 from kakehashi_core.errors import DomainWarning, InvalidInputError, suggest
 from kakehashi_core.files import write_json
 from kakehashi_core.process_pools import process_pool
@@ -36,10 +37,6 @@ from kakehashi_nnxc.reaction_sets import ReactionSet, reaction_set
 
 NEEDED = ("pyscf", "ase", "matplotlib")
 """Import names of what the extra kakehashi-nnxc[bench] brings, besides the data package xcbm."""
-
-
-FILE_WIDTH = 140
-"""Width of the table in characters when it does not go to a terminal."""
 
 
 def bench_xc(
@@ -124,9 +121,7 @@ def bench_xc(
         )
     runs = [*(run for run in found if run.functional.name not in asked), *runs]
     statistics = summarize(reactions, runs)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=FILE_WIDTH)
+    console = result_console()
     console.print(error_table(reactions, statistics, settings))
     for line in [*remarks(statistics), *remarks_beside(reactions, runs)]:
         console.print(line, highlight=False, markup=False)

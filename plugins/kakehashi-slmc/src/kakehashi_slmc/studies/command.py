@@ -9,9 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from kakehashi_core.consoles import result_console
 from kakehashi_core.ensembles import run_ensemble
 from kakehashi_core.errors import InvalidInputError, unknown_name
 from kakehashi_core.files import write_json
@@ -87,9 +87,7 @@ def bench_slmc(
         raise InvalidInputError("at least one seed is needed")
     if min(seeds) < 0:
         raise InvalidInputError(f"--seeds must not be negative, got {min(seeds)}")
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=130)
+    console = result_console()
     with process_pool(workers) as executor:
         if study == "layers":
             found = layer_study(
