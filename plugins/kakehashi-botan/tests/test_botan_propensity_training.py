@@ -216,6 +216,7 @@ def test_linear_baselines(data):
 def test_the_command_trains_and_writes_a_model(folder, tmp_path, monkeypatch):
     """Oracle: the file predicts; the test configurations are never opened."""
     import kakehashi_botan.training.botan_training as stages
+    import kakehashi_botan.training.command as command
 
     monkeypatch.setattr(stages, "N_NETWORKS", 1)
     original = stages.quenched_ensembles
@@ -224,11 +225,16 @@ def test_the_command_trains_and_writes_a_model(folder, tmp_path, monkeypatch):
         "quenched_ensembles",
         lambda p, d, **options: original(p, d, **{**options, "n_ends": 0}),
     )
-    monkeypatch.setattr(stages, "PropensitySettings", lambda: SETTINGS)
+    monkeypatch.setattr(command, "PropensitySettings", lambda: SETTINGS)
     (folder / "isoconfig_N420T0.44_401_tc07.npz").write_bytes(b"never read")
     output = tmp_path / "model.safetensors"
-    assert train_botan("botan-ts", trajectories=folder, data=tmp_path / "runs", output=output) == 0
+    found = train_botan(
+        "botan-ts", trajectories=folder, data=tmp_path / "runs", output=output, steps=2
+    )
+    assert found == 0
     model = load_model(output)
+    assert (model.time, model.temperatures) == (1.0, (0.44,))
+    assert "N = 420, T = 0.44, 4 runs, t = 1 tau_LJ" in model.card.training_data
     assert model.kind == "TS"
     assert model.card.metrics["predicted over true spread"] > 0
     assert model.predict(liquid()).propensity.shape == (420,)

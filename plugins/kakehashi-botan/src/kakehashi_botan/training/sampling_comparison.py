@@ -106,9 +106,9 @@ class CountedFlow(Flow):
 def bench_flow(
     *,
     flow: Path | None = None,
-    temperatures: Sequence[float] = (0.637, 0.375),
+    temperatures: Sequence[float] = (0.637, 0.366),
     seconds: float = 40.0,
-    n_check: int = 3000,
+    n_check: int = 10000,
     seed: int = 1,
     data: Path = Path("kakehashi-bench-flow"),
     json: Path | None = None,
