@@ -33,6 +33,7 @@ from kakehashi_core.chains import (
     Kernel,
     ParallelTempering,
     autocorrelation,
+    rhat,
     warm_up,
 )
 from kakehashi_core.consoles import result_console
@@ -49,7 +50,9 @@ N_POPULATION = 256
 WARMUP = 0.25
 """Of the time of each method, before anything counts: copies of parallel tempering start all alike."""
 FEWEST = 10.0
-"""Independent samples whose error can be known."""
+"""Independent samples, or populations, whose error can be known."""
+AGREEING = 1.02
+"""R-hat of chains above which their own autocorrelation is not believed."""
 PT_PER_RUNG = 2
 """Temperatures of parallel tempering and population annealing between neighbors of the ladder, at least."""
 
@@ -66,7 +69,7 @@ class MethodScore:
         particle_energies: Energies of one particle with all others that were evaluated.
         fields: Evaluations of the field of a flow, each for one configuration.
         energy_z: Difference of <U> from the reference, in combined standard errors; NaN for fewer than ten
-            independent samples, whose error is not known.
+            independent samples or populations, whose error is not known.
         acceptance: Of exchanges with a flow; NaN without.
     """
 
@@ -267,13 +270,13 @@ def _chain_score(
     spent = time.process_time() - begin
     # log-weights are -U/T: the autocorrelation is that of the energy.
     values = np.array(series).T
-    found = autocorrelation(values)
-    estimate = found.estimate()
-    share = values.var() / max(estimate.stderr, 1e-300) ** 2
+    stderr = autocorrelation(values).stderr
+    if rhat(values) > AGREEING:
+        # What chains never forgot has no autocorrelation time; their scatter knows it.
+        stderr = max(stderr, float(values.mean(axis=1).std(ddof=1)) / np.sqrt(len(values)))
+    share = values.var() / max(stderr, 1e-300) ** 2
     temperature = _temperature(kernel)
-    z = (-temperature * estimate.mean - exact.mean) / np.hypot(
-        temperature * estimate.stderr, exact.stderr
-    )
+    z = (-temperature * values.mean() - exact.mean) / np.hypot(temperature * stderr, exact.stderr)
     exchange = _exchange(kernel)
     return MethodScore(
         method=name,
@@ -356,7 +359,9 @@ def _population_score(
         cpu_seconds=spent,
         particle_energies=2 * moves,
         fields=counted.n_fields,
-        energy_z=float(z) if effective >= FEWEST else float("nan"),
+        energy_z=float(z)
+        if 1.0 / np.square(shares / shares.sum()).sum() >= FEWEST
+        else float("nan"),
         acceptance=float("nan"),
     )
 
