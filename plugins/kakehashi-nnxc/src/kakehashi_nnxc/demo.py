@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from kakehashi_core.consoles import result_console
 from kakehashi_core.files import write_json
+from kakehashi_core.process_pools import process_pool
 from kakehashi_core.progress import progress_bar
 from kakehashi_core.results import ConvergenceReport
 from kakehashi_nnxc._units import HARTREE_IN_KCAL_PER_MOL
@@ -26,6 +28,9 @@ DEMO_HELD_OUT = ("CO", "N2", "HCN", "C2H2", "C2H4", "H2CO", "CH3OH", "HF")
 
 TRAINED_ON = ("H2O", "NH3", "NO")
 """All molecules that nn-mgga was trained on."""
+
+WORKERS = 2
+"""Processes that run calculations side by side, if there are as many cores."""
 
 WATER_EXPERIMENT = (0.9572, 104.52)
 """O-H distance (Å) and H-O-H angle (degrees) of water: Benedict et al., J. Chem. Phys. 24, 1139 (1956)."""
@@ -94,13 +99,19 @@ def _run_all(console: Console) -> list[SpeciesResult]:
 
     molecules = (*DEMO_HELD_OUT, *TRAINED_ON)
     atoms = sorted({symbol for name in molecules for symbol in composition(name)})
+    tasks = [(species, xc) for species in (*atoms, *molecules) for xc in FUNCTIONALS]
     results: list[SpeciesResult] = []
-    with progress_bar("SCF", total=len(FUNCTIONALS) * (len(atoms) + len(molecules))) as advance:
-        for species in (*atoms, *molecules):
-            for xc in FUNCTIONALS:
-                results.append(_scf(species, xc))
-                advance(1)
-            done = results[-len(FUNCTIONALS) :]
+    with (
+        process_pool(min(WORKERS, os.cpu_count() or 1)) as executor,
+        progress_bar("SCF", total=len(tasks)) as advance,
+    ):
+        # Results come in the order of the tasks.
+        for result in (map if executor is None else executor.map)(_scf, tasks):
+            results.append(result)
+            advance(1)
+            if len(results) % len(FUNCTIONALS):
+                continue
+            species, done = result.species, results[-len(FUNCTIONALS) :]
             console.print(
                 f"  {species:<6}"
                 + "".join(f"  {r.xc} {r.energy:.4f} ({r.report.n_iterations})" for r in done),
@@ -109,10 +120,11 @@ def _run_all(console: Console) -> list[SpeciesResult]:
     return results
 
 
-def _scf(species: str, xc: str) -> SpeciesResult:
+def _scf(task: tuple[str, str]) -> SpeciesResult:
     import kakehashi_pyscf as kp
     from kakehashi_nnxc.reaction_sets.g2 import molecule
 
+    species, xc = task
     mf = kohn_sham(molecule(species), xc, basis=BASIS, auxiliary_basis=AUXILIARY_BASIS)
     start = time.process_time()
     report = kp.converge(mf)
