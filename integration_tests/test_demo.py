@@ -16,6 +16,7 @@ def test_demo_prints_a_table_and_saves_its_files(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(demo, "DEMO_HELD_OUT", ("HF",))
     monkeypatch.setattr(demo, "TRAINED_ON", ("H2",))
     monkeypatch.setattr(demo, "BASIS", "6-31g")
+    monkeypatch.setattr(demo, "WORKERS", 1)
     monkeypatch.setattr(demo, "_relax_water", lambda console: None)
     assert main(["demo", "--output", str(tmp_path), "xc"]) == 0
     printed = capsys.readouterr().out

@@ -99,7 +99,7 @@ def _run_all(console: Console) -> list[SpeciesResult]:
 
     molecules = (*DEMO_HELD_OUT, *TRAINED_ON)
     atoms = sorted({symbol for name in molecules for symbol in composition(name)})
-    tasks = [(species, xc) for species in (*atoms, *molecules) for xc in FUNCTIONALS]
+    tasks = [(species, xc, BASIS) for species in (*atoms, *molecules) for xc in FUNCTIONALS]
     results: list[SpeciesResult] = []
     with (
         process_pool(min(WORKERS, os.cpu_count() or 1)) as executor,
@@ -120,12 +120,12 @@ def _run_all(console: Console) -> list[SpeciesResult]:
     return results
 
 
-def _scf(task: tuple[str, str]) -> SpeciesResult:
+def _scf(task: tuple[str, str, str]) -> SpeciesResult:
     import kakehashi_pyscf as kp
     from kakehashi_nnxc.reaction_sets.g2 import molecule
 
-    species, xc = task
-    mf = kohn_sham(molecule(species), xc, basis=BASIS, auxiliary_basis=AUXILIARY_BASIS)
+    species, xc, basis = task
+    mf = kohn_sham(molecule(species), xc, basis=basis, auxiliary_basis=AUXILIARY_BASIS)
     start = time.process_time()
     report = kp.converge(mf)
     return SpeciesResult(
