@@ -98,6 +98,9 @@ def test_arguments_win_over_the_name(tmp_path: Path) -> None:
         ({"positions": np.zeros((3, 60, 3), object)}, {}, "pickle"),
         ({}, {"density": 2.0}, "more than the edge .* density 2"),
         ({}, {"density": -1.0}, "density is -1.0"),
+        ({}, {"density": 0.0}, "density is 0.0"),
+        ({}, {"density": 1.2, "box": 4.0}, "box and density"),
+        ({"types": np.ones(60, int)}, {}, "none of type 0"),
         ({}, {"box": [1.0, 2.0, 3.0, 4.0]}, r"shape \(4,\).*one edge"),
         ({}, {"box": "large"}, "one edge"),
         (

@@ -8,7 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from ase.io import read
 
+from kakehashi_botan.glass_sample import glass_sample
 from kakehashi_botan.sampling import (
     FlowExchange,
     GlassSampler,
@@ -386,6 +388,29 @@ def test_names_and_local_moves(trained):
     assert 0.0 < found["displacement acceptance"] < 1.0
     assert 0.0 < found["swap acceptance"] < 1.0
     assert "acceptance" not in found
+
+
+def test_the_command_writes_configurations(tmp_path, capsys):
+    """Oracle: what ASE reads back; energies of the file are those of the liquid."""
+    path = tmp_path / "a.extxyz"
+    options = {"n": 8, "chains": 2, "seed": 3, "thin": 1}
+    assert glass_sample(temperature=1.6, moves="local", output=path, **options) == 0
+    assert "swap acceptance" in capsys.readouterr().out
+    found = read(path, index=":")
+    assert len(found) == 8
+    x = np.array([atoms.positions[:, :2] for atoms in found])
+    energies = [atoms.info["potential_energy"] for atoms in found]
+    np.testing.assert_allclose(ternary_liquid().energies(x), energies, atol=1e-4)
+    wrong = (
+        ({"temperature": 1.6}, "this flow goes from"),
+        ({"temperature": 1.6, "moves": "local", "plot": tmp_path / "a.png"}, "this flow goes from"),
+        ({"flow": tmp_path / "absent.safetensors"}, "no file"),
+        ({"plot": tmp_path / "a.bogus"}, "pictures like"),
+        ({"n": 4}, "--n is 4"),
+    )
+    for change, message in wrong:
+        with pytest.raises(InvalidInputError, match=message):
+            glass_sample(**{"output": path, **options, **change})
 
 
 def test_errors_of_free_energies_of_populations(trained):

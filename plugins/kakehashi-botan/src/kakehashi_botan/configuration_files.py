@@ -141,13 +141,15 @@ def read_isoconfigurational(
             raise InvalidInputError(
                 f"box and density of {path.name} are both given; the box says the density, leave it out."
             )
+        if density is None:
+            density = PUBLIC_DENSITY
         n_dimensions = _n_dimensions(path, start, positions, known_box)
         _check_count(path, name, len(types))
         data = IsoconfigurationalData(
             types=types,
             initial_positions=_three_columns(start),
             positions=_three_columns(positions),
-            cell=_cell(path, known_box, n_dimensions, start, density or PUBLIC_DENSITY),
+            cell=_cell(path, known_box, n_dimensions, start, density),
             pbc=np.array([True, True, n_dimensions == 3]),
             times=_times(path, name, times, _optional(path, arrays, layout.times)),
             temperature=_temperature(

@@ -52,7 +52,7 @@ def glass_sample(
     """Write equilibrium configurations at one temperature, and say how good they are.
 
     Args:
-        temperature: epsilon_AA / k_B, within the ladder of the flow.
+        temperature: epsilon_AA / k_B, within the ladder of the flow and below its top; any with local moves.
         n: How many configurations.
         output: File to write, in any format of ASE that holds several structures.
         plot: Picture of energies, g(r) and effective shares, half a minute more; none by default.
@@ -77,8 +77,9 @@ def glass_sample(
     if flow is not None and flow.suffix and not flow.is_file():
         raise InvalidInputError(f"there is no file {flow}; check --flow")
     trained = trained_flow(None if flow is None else str(flow))
-    # Before anything takes time; the picture, too, needs the temperature above.
-    trained.rungs(temperature)
+    if plot is not None:
+        # Before anything takes time: the picture needs the temperature above, whatever the moves.
+        trained.rungs(temperature)
     sampler = GlassSampler(
         temperature,
         flow=trained,
