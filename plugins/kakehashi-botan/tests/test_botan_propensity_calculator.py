@@ -172,7 +172,7 @@ def test_structures_that_cannot_be_read(weights, change, message):
         (lambda a: None, {"T": 0.8}, "T is 0.8, training had 0.44"),
     ],
 )
-def test_structures_unlike_those_of_the_training(weights, change, options, message):
+def test_structures_unlike_those_of_the_training(weights, change, options, message, caplog):
     atoms = liquid_atoms()
     change(atoms)
     calc = of(weights, **options)
@@ -180,6 +180,7 @@ def test_structures_unlike_those_of_the_training(weights, change, options, messa
         calc.get_property("propensity", atoms)
     assert calc.results["out_of_domain"] == 1.0
     assert len(calc.domain_notes) >= 1
+    assert [r.levelname for r in caplog.records] == ["WARNING"] * len(calc.domain_notes)
 
 
 def test_options_that_cannot_be(weights):

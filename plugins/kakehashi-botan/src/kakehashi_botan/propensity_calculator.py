@@ -194,7 +194,7 @@ class PropensityCalculator(Calculator):
                 self.model, found, T=self.parameters["T"], estimate=prediction.temperature
             )
             for note in self.domain_notes:
-                logger.info("%s: %s", self.name, note)
+                logger.warning("%s: %s", self.name, note)
                 warnings.warn(f"{self.name}: {note}", DomainWarning, stacklevel=2)
             results |= {
                 "propensity": prediction.propensity,
