@@ -10,14 +10,20 @@ import torch
 from e3nn import o3
 
 from kakehashi_core.contracts import GuessRequest
-from kakehashi_core.errors import CheckpointError, NonFiniteError, UnsupportedError
+from kakehashi_core.errors import (
+    CheckpointError,
+    NonFiniteError,
+    UnknownNameError,
+    UnsupportedError,
+)
 from kakehashi_deqh.block_batches import BlockBatch, IrrepsOf, Molecule, StateRows
-from kakehashi_deqh.equivariant_layers import KINDS, Product, harmonics
+from kakehashi_deqh.equivariant_layers import KINDS, harmonics
 from kakehashi_deqh.hamiltonian_model import HamiltonianModel, ModelSettings
 from kakehashi_deqh.hamiltonian_network import CUTOFF, HamiltonianNetwork, envelope_of
 from kakehashi_deqh.orbital_layout import AXES, OrbitalLayout
 from kakehashi_deqh.orbitals import orbitals_of
 from kakehashi_deqh.predictor import HamiltonianPredictor
+from kakehashi_deqh.tensor_products import tensor_product
 from kakehashi_deqh.training.losses import EigenFrame, LossWeights, hamiltonian_loss
 from kakehashi_deqh.training_domain import TrainingDomain, formula
 
@@ -170,13 +176,40 @@ def test_the_envelope_ends_smoothly():
     assert found[2:].abs().max() < 1e-12
 
 
+def test_products_by_cuequivariance():
+    """Oracle: the dense product, with derivatives; the same predictions."""
+    pytest.importorskip("cuequivariance_torch", reason="an extra")
+    generator = torch.Generator().manual_seed(5)
+    left, right = torch.randn(2, KINDS.dim, 3, 2, dtype=torch.float64, generator=generator)
+    left.requires_grad_()
+    found = []
+    for backend in ("dense", "cuequivariance"):
+        value = tensor_product(backend)(left, right)
+        found.append((value, *torch.autograd.grad(value.square().sum(), left)))
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, atol=1e-10)
+    example = molecule([8, 1], POSITIONS[:2])
+    net = network(example)
+    (dense,) = twice(net, BlockBatch.join([example]))
+    net.use_tensor_products("cuequivariance")
+    (other,) = twice(net, BlockBatch.join([example]))
+    assert np.abs(dense).max() > 1e-3
+    assert np.abs(other - dense).max() < 1e-10
+
+
+def test_products_by_nobody():
+    """Oracle: what the error says."""
+    with pytest.raises(UnknownNameError, match="cuequivariance, dense"):
+        tensor_product("einsum")
+
+
 def test_products_turn_with_their_factors():
     """Oracle: harmonics of turned vectors, finite differences of first and second derivatives."""
     generator = torch.Generator().manual_seed(3)
     a, b = torch.randn(2, 5, 3, dtype=torch.float64, generator=generator)
     turn = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=generator))[0]
     turn = turn * torch.sign(torch.linalg.det(turn))
-    product = Product()
+    product = tensor_product()
 
     def of(x, y):
         return product(harmonics(x)[:, :, None], harmonics(y)[:, :, None])[..., 0]

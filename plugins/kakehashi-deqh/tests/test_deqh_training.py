@@ -16,12 +16,14 @@ from kakehashi_core.errors import InvalidInputError, UnknownNameError
 from kakehashi_deqh.evaluation import training_comparison
 from kakehashi_deqh.evaluation.training_comparison import averages, compare_trainings
 from kakehashi_deqh.hamiltonian_model import ModelSettings
+from kakehashi_deqh.training import recipes
 from kakehashi_deqh.training.accuracy import measured_accuracy
+from kakehashi_deqh.training.dynamics import trajectory
 from kakehashi_deqh.training.fine_tuning import fine_tune
 from kakehashi_deqh.training.hamiltonian_fit import FitSettings, TrainingSet, fit, new_model
 from kakehashi_deqh.training.model_hessian import model_hessian, model_modes
 from kakehashi_deqh.training.normal_modes import normal_modes
-from kakehashi_deqh.training.recipes import RECIPES, recipe
+from kakehashi_deqh.training.recipes import RECIPES, geometries, recipe
 from kakehashi_deqh.training.scf_data import Level, load_calculations
 
 pytest.importorskip("kakehashi_pyscf", reason="data are made with PySCF")
@@ -45,6 +47,54 @@ def test_normal_modes():
     assert np.mean(energies) == pytest.approx(1.5 * kB * temperature, rel=0.15)
     assert np.abs(found.mean(axis=1)).max() < 1e-12
     assert (modes.wavenumbers > 100.0).all()
+
+
+def test_molecular_dynamics():
+    """Oracle: equipartition, kT / 2 for each of three modes; the same seed gives the same geometries."""
+    modes = normal_modes(molecule("H2O"), EMT())
+    request = {
+        "numbers": modes.numbers,
+        "positions": modes.positions,
+        "temperature": 0.5,
+        "n": 150,
+        "interval": 20,
+        "seed": 1,
+    }
+    found = trajectory(request, EMT())["positions"]
+    reference = Atoms(modes.numbers, modes.positions, calculator=EMT())
+    minimum = reference.get_potential_energy()
+    energies = []
+    for x in found:
+        reference.positions = x
+        energies.append(reference.get_potential_energy() - minimum)
+    assert np.mean(energies) == pytest.approx(1.5 * kB * 0.5, rel=0.25)
+    again = trajectory({**request, "n": 2}, EMT())["positions"]
+    assert again.shape == (2, 3, 3)
+    assert np.allclose(
+        np.linalg.norm(again[:, 1] - again[:, 0], axis=-1),
+        [np.linalg.norm(x[1] - x[0]) for x in found[:2]],
+    )
+
+
+def trajectory_of_emt(request):
+    return trajectory(request, EMT())
+
+
+def test_recipes_with_dynamics(tmp_path, monkeypatch):
+    """Oracle: numbers of geometries, all different; trajectories that are on disk are not computed again."""
+    monkeypatch.setattr(recipes, "trajectory", trajectory_of_emt)
+    monkeypatch.setattr(recipes, "INTERVAL", 2)
+    monkeypatch.setattr(recipes, "TRAJECTORY", 3)
+    chosen = dataclasses.replace(
+        recipe("water"), sampling="dynamics", model_vibrations=True, n_train=7, n_test=2
+    )
+    train, test = geometries(chosen, tmp_path)
+    assert (len(train), len(test)) == (7, 2)
+    bonds = [np.linalg.norm(x[1] - x[0]) for _, x in (*train, *test)]
+    assert len(np.unique(np.round(bonds, 8))) == 9
+    monkeypatch.setattr("ase.md.langevin.Langevin", None)
+    again, _ = geometries(chosen, tmp_path)
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(train, again, strict=True))
 
 
 def test_model_vibrations():

@@ -47,17 +47,6 @@ class Mixing(torch.nn.Module):
         return torch.cat([mixed[:1] + self.bias, mixed[1:]])
 
 
-class Product(torch.nn.Module):
-    """Clebsch-Gordan products of two features, channel by channel, summed over all ways to couple."""
-
-    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """Return (N_COMPONENTS, n, n_channels)."""
-        shape = left.shape
-        table = Couplings.standard(left.dtype, left.device)
-        found = _coupled(left.flatten(1), right.flatten(1), table)
-        return found.reshape(shape)
-
-
 class Couplings:
     """Numbers C in out_k = sum_ij C_kij left_i right_j, and in the derivatives of that.
 
@@ -105,9 +94,9 @@ class _Coupled(torch.autograd.Function):
         left, right = ctx.saved_tensors
         by_left = by_right = None
         if ctx.needs_input_grad[0]:
-            by_left = _coupled(gradient, right, ctx.table.permuted((1, 0, 2)))
+            by_left = coupled(gradient, right, ctx.table.permuted((1, 0, 2)))
         if ctx.needs_input_grad[1]:
-            by_right = _coupled(gradient, left, ctx.table.permuted((2, 0, 1)))
+            by_right = coupled(gradient, left, ctx.table.permuted((2, 0, 1)))
         return by_left, by_right, None
 
 
@@ -167,7 +156,8 @@ def harmonics(vectors: torch.Tensor) -> torch.Tensor:
     return torch.cat([found, rest])
 
 
-def _coupled(left: torch.Tensor, right: torch.Tensor, table: Couplings) -> torch.Tensor:
+def coupled(left: torch.Tensor, right: torch.Tensor, table: Couplings) -> torch.Tensor:
+    """Return sum_ij C_kij left_i right_j, (N_COMPONENTS, n), for factors of that shape."""
     found: torch.Tensor = cast("Any", _Coupled).apply(left, right, table)
     return found
 

@@ -22,12 +22,12 @@ from kakehashi_deqh.equivariant_layers import (
     N_KINDS,
     Gate,
     Mixing,
-    Product,
     bounded,
     harmonics,
     kind_of_component,
 )
 from kakehashi_deqh.orbital_layout import ShellCounts
+from kakehashi_deqh.tensor_products import tensor_product
 
 N_RADIAL = 16
 CUTOFF = 15.0
@@ -124,6 +124,13 @@ class HamiltonianNetwork(torch.nn.Module):
         if not self.feedback:
             return 0.0
         return LARGEST_FEEDBACK * float(torch.sigmoid(self.strength))
+
+    def use_tensor_products(self, backend: str) -> None:
+        """Let others compute Clebsch-Gordan products, see ``tensor_product``."""
+        product = tensor_product(backend)
+        for module in self.modules():
+            if isinstance(module, Interaction):
+                module.product = product
 
     def silence_feedback(self) -> None:
         """Let B be zero, whatever the present Hamiltonian is."""
@@ -354,7 +361,7 @@ class Interaction(torch.nn.Module):
     def __init__(self, n_channels: int) -> None:
         super().__init__()
         self.n_channels = n_channels
-        self.product = Product()
+        self.product = tensor_product()
         self.radial = torch.nn.Sequential(
             torch.nn.Linear(N_RADIAL, 2 * n_channels),
             torch.nn.SiLU(),

@@ -41,10 +41,14 @@ class HamiltonianPredictor:
     Args:
         model: What predicts.
         device: "cpu", "cuda[:i]" or "auto".
+        tensor_products: "dense" or "cuequivariance", see ``kakehashi_deqh.tensor_products``.
     """
 
-    def __init__(self, model: HamiltonianModel, *, device: str = "cpu") -> None:
+    def __init__(
+        self, model: HamiltonianModel, *, device: str = "cpu", tensor_products: str = "dense"
+    ) -> None:
         self.model = model
+        model.network.use_tensor_products(tensor_products)
         self._device = resolve_device(device)
 
     def __call__(self, request: GuessRequest) -> GuessResult:

@@ -9,19 +9,25 @@ from kakehashi_deqh.predictor import HamiltonianPredictor
 
 
 def deqh_water(
-    *, checkpoint: str | Path | None = None, device: str = "cpu"
+    *,
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+    tensor_products: str = "dense",
 ) -> HamiltonianPredictor:
     """Return the predictor of water, PBE/def2-SVP.
 
     Args:
         checkpoint: Other weights of the same form.
         device: "cpu", "cuda[:i]" or "auto".
+        tensor_products: "dense", or "cuequivariance" for GPUs (an extra of this package).
     """
-    return _predictor("deqh-water", checkpoint, device)
+    return _predictor("deqh-water", checkpoint, device, tensor_products)
 
 
-def _predictor(name: str, checkpoint: str | Path | None, device: str) -> HamiltonianPredictor:
+def _predictor(
+    name: str, checkpoint: str | Path | None, device: str, tensor_products: str
+) -> HamiltonianPredictor:
     model = (
         HamiltonianModel.packaged(name) if checkpoint is None else HamiltonianModel.load(checkpoint)
     )
-    return HamiltonianPredictor(model, device=device)
+    return HamiltonianPredictor(model, device=device, tensor_products=tensor_products)

@@ -37,7 +37,7 @@ BOHR, HARTREE = 0.529177210903, 27.211386245988
 
 
 def bench_deqh(
-    name: str = "deqh-water",
+    name: str,
     *,
     data: Path = Path("kakehashi-train-deqh"),
     output: Path = Path("bench-deqh"),

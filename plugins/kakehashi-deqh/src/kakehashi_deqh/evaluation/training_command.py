@@ -42,7 +42,7 @@ SHOWN = (
 
 
 def bench_deqh_training(
-    name: str = "deqh-water",
+    name: str,
     *,
     data: Path = Path("kakehashi-train-deqh"),
     output: Path = Path("bench-deqh-training"),

@@ -6,6 +6,7 @@ import logging
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.model_card import ModelCard
@@ -30,6 +31,7 @@ def train_deqh(
     seed: int = 1,
     workers: int = 1,
     device: str = "cpu",
+    sampling: Literal["modes", "dynamics"] | None = None,
     steps: int | None = None,
     feedback_steps: int | None = None,
 ) -> int:
@@ -39,12 +41,13 @@ def train_deqh(
     interruption.
 
     Args:
-        name: deqh-water or deqh-ethanol.
+        name: deqh-water, deqh-ethanol or deqh-hcno.
         output: Weight file to write; NAME.safetensors in the data folder by default.
         data: Folder for calculations and run directories.
         seed: Seed of the initial weights.
         workers: Processes that run SCF calculations.
         device: Where the network is trained, "cpu", "cuda[:i]" or "auto".
+        sampling: Geometries from normal modes or from molecular dynamics, instead of what the recipe says.
         steps: Optimizer steps without feedback, instead of those of the recipe.
         feedback_steps: Steps with it.
     """
@@ -58,7 +61,7 @@ def train_deqh(
         settings = replace(settings, steps=steps)
     if feedback_steps is not None:
         settings = replace(settings, feedback_steps=feedback_steps)
-    chosen = replace(chosen, fit=settings)
+    chosen = replace(chosen, fit=settings, sampling=sampling or chosen.sampling)
     folder = data / chosen.name
     with process_pool(workers) as executor:
         train, test = calculations(chosen, folder, executor=executor)
@@ -93,6 +96,7 @@ def trained_model(
             "level": asdict(chosen.level),
             "molecules": list(chosen.molecules),
             "temperature": chosen.temperature,
+            **({"sampling": chosen.sampling} if chosen.sampling != "modes" else {}),
             "n": len(train),
             "seed": chosen.seed,
         },
@@ -116,7 +120,8 @@ def _card(
         version="0.1.0",
         summary=f"Kohn-Sham Hamiltonian of {chosen.summary}, {level.xc}/{level.basis}",
         training_data=(
-            f"{chosen.n_train} geometries of {', '.join(chosen.molecules)}: normal modes at "
+            f"{chosen.n_train} geometries of {', '.join(chosen.molecules)}: "
+            f"{'normal modes' if chosen.sampling == 'modes' else 'molecular dynamics'} at "
             f"{chosen.temperature:g} K, {level.xc}/{level.basis}, grid level {level.grid}, by "
             "kakehashi train deqh"
         ),

@@ -51,15 +51,21 @@ class NormalModes:
             rng: Draws amplitudes and rotations.
         """
         from ase.units import kB
-        from scipy.spatial.transform import Rotation
 
         amplitudes = rng.normal(size=(n, len(self.constants))) * np.sqrt(
             kB * temperature / self.constants
         )
         moved = self.positions + np.einsum("nk,kax->nax", amplitudes, self.displacements)
-        moved -= moved.mean(axis=1, keepdims=True)
-        turns = Rotation.random(n, random_state=rng).as_matrix()
-        return np.asarray(np.einsum("nxy,nay->nax", turns, moved))
+        return turned(moved, rng)
+
+
+def turned(geometries: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Return geometries, (n, n_atoms, 3), each turned at random around its center."""
+    from scipy.spatial.transform import Rotation
+
+    centered = geometries - geometries.mean(axis=1, keepdims=True)
+    turns = Rotation.random(len(geometries), random_state=rng).as_matrix()
+    return np.asarray(np.einsum("nxy,nay->nax", turns, centered))
 
 
 def normal_modes(atoms: Atoms, calculator: Any) -> NormalModes:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +16,16 @@ from kakehashi_core.ensembles import run_ensemble
 from kakehashi_core.errors import unknown_name
 from kakehashi_core.random_streams import spawn
 from kakehashi_deqh.hamiltonian_model import ModelSettings
+from kakehashi_deqh.training.dynamics import trajectory
 from kakehashi_deqh.training.hamiltonian_fit import FitSettings
 from kakehashi_deqh.training.model_hessian import model_modes
 from kakehashi_deqh.training.normal_modes import NormalModes, normal_modes
 from kakehashi_deqh.training.scf_data import Calculation, Level, load_calculations
+
+INTERVAL = 20
+"""Steps of molecular dynamics from one geometry to the next."""
+TRAJECTORY = 20
+"""Geometries of one trajectory; trajectories can run side by side, and are kept when they are finished."""
 
 Geometry = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 
@@ -33,7 +41,9 @@ class Recipe:
         level: What is calculated.
         model_vibrations: Take vibrations around the geometries of ASE from ``model_hessian`` instead of
             relaxing molecules and calculating them.
-        temperature: Of the normal modes that are sampled, kelvin.
+        sampling: "modes" for oscillators, or "dynamics" for molecular dynamics that starts from them: with
+            anharmonicity and internal rotations, at ``INTERVAL`` forces for each geometry.
+        temperature: Of the geometries, kelvin.
         n_train: Geometries to learn from, of all molecules together.
         n_test: Geometries that are only looked at in the end.
         n_forces: Of these, so many with forces.
@@ -49,6 +59,7 @@ class Recipe:
     molecules: tuple[str, ...]
     level: Level
     model_vibrations: bool = False
+    sampling: Literal["modes", "dynamics"] = "modes"
     temperature: float = 500.0
     n_train: int
     n_test: int = 100
@@ -120,8 +131,10 @@ def recipe(name: str) -> Recipe:
     raise unknown_name("recipe", name, [r.name for r in RECIPES])
 
 
-def geometries(chosen: Recipe, directory: Path) -> tuple[list[Geometry], list[Geometry]]:
-    """Return geometries to train on and to test with; vibrations of molecules are kept in the directory."""
+def geometries(
+    chosen: Recipe, directory: Path, *, executor: Executor | None = None
+) -> tuple[list[Geometry], list[Geometry]]:
+    """Return geometries to train on and to test with; what is computed for them is kept in the directory."""
     modes = [
         _model_modes(name) if chosen.model_vibrations else _modes(name, chosen.level, directory)
         for name in chosen.molecules
@@ -132,7 +145,11 @@ def geometries(chosen: Recipe, directory: Path) -> tuple[list[Geometry], list[Ge
         listed: list[Geometry] = []
         for k, one in enumerate(modes):
             share = n // len(modes) + (k < n % len(modes))
-            listed += [(one.numbers, x) for x in one.sample(chosen.temperature, share, rng)]
+            if chosen.sampling == "modes":
+                positions = one.sample(chosen.temperature, share, rng)
+            else:
+                positions = _along_trajectories(chosen, one, share, rng, directory, executor)
+            listed += [(one.numbers, x) for x in positions]
         found.append(listed)
     return found[0], found[1]
 
@@ -141,7 +158,7 @@ def calculations(
     chosen: Recipe, directory: Path, *, executor: Executor | None = None
 ) -> tuple[list[Calculation], list[Calculation]]:
     """Return calculations to train on and to test with; what is missing in the directory is computed."""
-    train, test = geometries(chosen, directory)
+    train, test = geometries(chosen, directory, executor=executor)
     load: Callable[..., list[Calculation]] = load_calculations
     return (
         load(
@@ -169,6 +186,7 @@ def far_calculations(
     """Return calculations of hot geometries, which no fit sees; what is missing is computed."""
     hot = replace(
         chosen,
+        sampling="modes",
         temperature=chosen.far_temperature,
         n_train=chosen.n_far,
         n_test=1,
@@ -184,6 +202,38 @@ def far_calculations(
         executor=executor,
         description=f"{chosen.name}, far from equilibrium",
     )
+
+
+def _along_trajectories(
+    chosen: Recipe,
+    modes: NormalModes,
+    n: int,
+    rng: np.random.Generator,
+    directory: Path,
+    executor: Executor | None,
+) -> npt.NDArray[np.float64]:
+    starts = modes.sample(chosen.temperature, math.ceil(n / TRAJECTORY), rng)
+    requests = [
+        {
+            "numbers": modes.numbers,
+            "positions": start,
+            "temperature": chosen.temperature,
+            "n": min(TRAJECTORY, n - k * TRAJECTORY),
+            "interval": INTERVAL,
+            "seed": int(rng.integers(2**31)),
+            "xc": chosen.level.xc,
+            "basis": chosen.level.basis,
+        }
+        for k, start in enumerate(starts)
+    ]
+    found = run_ensemble(
+        trajectory,
+        requests,
+        directory=directory / "trajectories",
+        executor=executor,
+        description=f"{chosen.name}, molecular dynamics",
+    )
+    return np.concatenate([np.asarray(one["positions"]) for one in found])
 
 
 def relaxed_modes(request: dict[str, str]) -> dict[str, object]:
