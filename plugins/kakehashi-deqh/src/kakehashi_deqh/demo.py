@@ -39,10 +39,12 @@ def demo_hamiltonian(*, output: Path) -> None:
         "one bond stretched by 40 %": water(1.4 * OH),
     }
     trials = []
-    for name, geometry in molecules.items():
+    for name, atoms in molecules.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DomainWarning)
-            found = guess_trial(name, geometry, predictor=MODEL, xc=XC, basis=BASIS)
+            found = guess_trial(
+                name, (atoms.numbers, atoms.positions), predictor=MODEL, xc=XC, basis=BASIS
+            )
         trials.append(found)
         table.add_row(
             name,

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from ase import Atoms
 from rich.table import Table
 
 from kakehashi_core import registry
 from kakehashi_core.consoles import result_console
 from kakehashi_core.files import write_json
-from kakehashi_deqh.evaluation.guess_trials import GuessTrial, flagging_score, guess_trial, summary
-from kakehashi_deqh.evaluation.stress_set import stress_set
+from kakehashi_core.process_pools import process_pool
+from kakehashi_deqh.evaluation.guess_trials import (
+    GuessTrial,
+    flagging_score,
+    guess_trials,
+    summary,
+)
+from kakehashi_deqh.evaluation.stress_set import Stressed, larger_molecules, stress_set
+from kakehashi_deqh.evaluation.trials_plot import save_trials_plot
 from kakehashi_deqh.json_values import without_nan
 from kakehashi_deqh.training.accuracy import measured_accuracy
-from kakehashi_deqh.training.recipes import calculations, recipe
+from kakehashi_deqh.training.recipes import recipe, shuffled, unseen_calculations
 from kakehashi_deqh.training.scf_data import Calculation
 
 PACKAGES = (
@@ -42,58 +50,98 @@ def bench_deqh(
     data: Path = Path("kakehashi-train-deqh"),
     output: Path = Path("bench-deqh"),
     n: int = 40,
+    workers: int = 1,
 ) -> int:
     """Measure a shipped predictor: matrices, orbital energies, one-shot energies, Fock matrices, time.
 
     Test geometries are those of the recipe, which were not trained on; their calculations are kept in the
-    data folder.
+    data folder, and trials with PySCF in the output folder: the same call goes on there.
 
     Args:
         name: Registered predictor.
         data: Folder of calculations, as of ``kakehashi train deqh``.
         output: Folder for the results.
         n: Test molecules of which PySCF runs with and without the prediction.
+        workers: Processes that run PySCF.
     """
     chosen = recipe(name)
-    _, test = calculations(chosen, data / chosen.name)
     model = registry.load("init_guess", chosen.name).model
-    accuracy = measured_accuracy(model, test)
-    level = chosen.level
-    options: dict[str, Any] = {"predictor": chosen.name, "xc": level.xc, "basis": level.basis}
-    inside = [
-        guess_trial(f"test {k}", (c.request.numbers, c.request.positions * BOHR), **options)
-        for k, c in enumerate(test[:n])
-    ]
-    stressed = [
-        guess_trial(label, geometry, charge=charge, **options)
-        for label, geometry, charge in stress_set()
-    ]
-    accuracy["one-shot force MAE, hartree/bohr"] = _force_error(chosen.name, test)
-    found: dict[str, object] = {
-        "accuracy": accuracy,
-        "in domain": {
-            **summary(inside),
-            "one-shot energy error, mean, hartree": float(
-                np.mean([t.one_shot_error for t in inside])
-            ),
-            "one-shot energy error, largest, hartree": max(t.one_shot_error for t in inside),
-        },
-        "stress set": {**summary(stressed), "AUROC of 1 mHa": flagging_score([*inside, *stressed])},
-        "stress set, one by one": [asdict(t) for t in stressed],
-        "estimated over true energy error": _ratios([*inside, *stressed]),
-        "settings": {"name": chosen.name, "n": n, "sha256": model.sha256},
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
-    }
-    _show(found, stressed)
     output.mkdir(parents=True, exist_ok=True)
-    write_json(output / f"{chosen.name}.json", without_nan(found))
+    with process_pool(workers) as executor:
+        test = unseen_calculations(chosen, data / chosen.name, executor=executor)
+        picked = shuffled(test)[:n]
+        listed = {
+            "in domain": [
+                Stressed(
+                    name=f"test {k}", atoms=Atoms(c.request.numbers, c.request.positions * BOHR)
+                )
+                for k, c in enumerate(picked)
+            ],
+            "stress set": stress_set(chosen.name),
+        }
+        if len(chosen.molecules) > 1:
+            listed["larger molecules"] = larger_molecules()
+        common = {
+            "predictor": chosen.name,
+            "xc": chosen.level.xc,
+            "basis": chosen.level.basis,
+            "sha256": model.sha256,
+        }
+        trials = {
+            part: guess_trials(
+                [
+                    {
+                        "name": one.name,
+                        "numbers": one.atoms.numbers,
+                        "positions": one.atoms.positions,
+                        "charge": one.charge,
+                        **common,
+                    }
+                    for one in molecules
+                ],
+                output / f"{chosen.name}-trials",
+                executor=executor,
+                description=part,
+            )
+            for part, molecules in listed.items()
+        }
+    accuracy = measured_accuracy(model, test)
+    accuracy["one-shot force MAE, hartree/bohr"] = _force_error(chosen.name, test)
+    everything = [one for part in trials.values() for one in part]
+    one_shot = [t.one_shot_error for t in trials["in domain"]]
+    parts: dict[str, dict[str, float]] = {part: summary(found) for part, found in trials.items()}
+    parts["in domain"] |= {
+        "one-shot energy error, mean, hartree": float(np.mean(one_shot)),
+        "one-shot energy error, largest, hartree": max(one_shot),
+    }
+    parts["stress set"]["AUROC of 1 mHa, with all others"] = flagging_score(everything)
+    _show({"accuracy": accuracy, **parts}, trials)
+    save_trials_plot(trials, output / f"{chosen.name}.png")
+    write_json(
+        output / f"{chosen.name}.json",
+        without_nan(
+            {
+                "accuracy": accuracy,
+                **parts,
+                **{
+                    f"{part}, one by one": [asdict(t) for t in found]
+                    for part, found in trials.items()
+                    if part != "in domain"
+                },
+                "estimated over true energy error": _ratios(everything),
+                "settings": {"name": chosen.name, "n": n, "sha256": model.sha256},
+                "versions": {
+                    "python": platform.python_version(),
+                    **{p: version(p) for p in PACKAGES},
+                },
+            }
+        ),
+    )
     return 0
 
 
 def _force_error(name: str, calculations: list[Calculation]) -> float:
     """Return the mean absolute error of forces from one Fock matrix, where there are any to compare with."""
-    from ase import Atoms
-
     from kakehashi_ase import calculator
 
     errors = []
@@ -114,34 +162,37 @@ def _ratios(trials: list[GuessTrial]) -> dict[str, float]:
     }
 
 
-def _show(found: dict[str, object], stressed: list[GuessTrial]) -> None:
+def _show(
+    parts: Mapping[str, Mapping[str, float]], trials: Mapping[str, Sequence[GuessTrial]]
+) -> None:
     console = result_console()
-    for part in ("accuracy", "in domain", "stress set"):
+    for part, values in parts.items():
         table = Table(title=part)
         table.add_column("")
         table.add_column("", justify="right")
-        values = found[part]
-        if isinstance(values, dict):
-            for quantity, value in values.items():
-                table.add_row(quantity, f"{value:.4g}")
+        for quantity, value in values.items():
+            table.add_row(quantity, f"{value:.4g}")
         console.print(table)
-    table = Table(title="stress set")
-    for column in (
-        "molecule",
-        "decision",
-        "Fock matrices",
-        "minao",
-        "one-shot error, Ha",
-        "estimate",
-    ):
-        table.add_column(column)
-    for t in stressed:
-        table.add_row(
-            t.name,
-            t.decision,
-            str(t.n_builds),
-            str(t.n_builds_minao),
-            f"{t.one_shot_error:.1e}",
-            f"{t.estimated_error:.1e}",
-        )
-    console.print(table)
+    for part, found in trials.items():
+        if part == "in domain":
+            continue
+        table = Table(title=part)
+        for column in (
+            "molecule",
+            "decision",
+            "Fock matrices",
+            "minao",
+            "one-shot error, Ha",
+            "estimate",
+        ):
+            table.add_column(column)
+        for t in found:
+            table.add_row(
+                t.name,
+                t.decision,
+                str(t.n_builds),
+                str(t.n_builds_minao),
+                f"{t.one_shot_error:.1e}",
+                f"{t.estimated_error:.1e}",
+            )
+        console.print(table)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kakehashi_core.ensembles import run_ensemble
 from kakehashi_core.errors import DomainWarning
+from kakehashi_core.threads import thread_limit
 
 FloatArray = npt.NDArray[np.float64]
+VERSION = "1"
+"""Changes when a stored trial means something else."""
+
 Geometry = tuple[Sequence[int] | npt.NDArray[np.int64], FloatArray]
 
 
@@ -134,6 +140,51 @@ def guess_trial(
         estimated_error=estimated,
         converged=bool(plain.converged and guessed.converged),
     )
+
+
+def guess_trials(
+    requests: Sequence[Mapping[str, Any]],
+    directory: Path,
+    *,
+    executor: Executor | None = None,
+    description: str = "molecules",
+) -> list[GuessTrial]:
+    """Return trials of many molecules; those that are on disk are not run again.
+
+    Args:
+        requests: As ``tried`` reads them.
+        directory: Where trials are kept.
+        executor: Where they run; None for one after the other in this process.
+        description: For the progress bar.
+    """
+    found = run_ensemble(
+        tried,
+        requests,
+        directory=directory,
+        executor=executor,
+        description=description,
+        version=VERSION,
+    )
+    return [GuessTrial(**one) for one in found]
+
+
+def tried(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Run one trial on one thread.
+
+    Args:
+        request: "name", "numbers", "positions" (Å), "charge", "predictor", "xc", "basis", and "sha256" of the
+            weights, so that trials with others are not taken for these.
+    """
+    with thread_limit(1):
+        trial = guess_trial(
+            request["name"],
+            (request["numbers"], np.asarray(request["positions"])),
+            predictor=request["predictor"],
+            xc=request["xc"],
+            basis=request["basis"],
+            charge=int(request["charge"]),
+        )
+    return asdict(trial)
 
 
 def summary(trials: Sequence[GuessTrial]) -> dict[str, float]:

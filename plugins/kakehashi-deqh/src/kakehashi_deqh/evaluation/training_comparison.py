@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from kakehashi_core.ensembles import run_ensemble
 from kakehashi_core.errors import InvalidInputError, unknown_name
-from kakehashi_core.random_streams import spawn
 from kakehashi_core.threads import thread_limit
 from kakehashi_deqh.evaluation.guess_trials import guess_trial, summary
 from kakehashi_deqh.hamiltonian_model import HamiltonianModel, ModelSettings
 from kakehashi_deqh.training.accuracy import measured_accuracy
 from kakehashi_deqh.training.hamiltonian_fit import FitSettings, TrainingSet, fit, new_model
-from kakehashi_deqh.training.recipes import Recipe, calculations, far_calculations, recipe
+from kakehashi_deqh.training.recipes import (
+    Recipe,
+    calculations,
+    far_calculations,
+    recipe,
+    shuffled,
+)
 from kakehashi_deqh.training.scf_data import Calculation
 from kakehashi_deqh.training_domain import TrainingDomain
 
@@ -230,13 +234,6 @@ def variant_settings(chosen: Recipe, variant: str) -> tuple[ModelSettings, FitSe
     if variant in {"direct", "refine", "scf-map"}:
         return chosen.model, replace(fit_settings, target=variant)  # type: ignore[arg-type]
     raise unknown_name("variant", variant, VARIANTS)
-
-
-def shuffled(listed: Sequence[Calculation]) -> list[Calculation]:
-    """Return calculations in an order that mixes molecules, the same every time."""
-    (rng,), _ = spawn(0, 1)
-    order: npt.NDArray[np.int64] = rng.permutation(len(listed))
-    return [listed[int(k)] for k in order]
 
 
 def averages(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

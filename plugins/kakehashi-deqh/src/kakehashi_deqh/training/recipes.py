@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -158,25 +158,32 @@ def calculations(
     chosen: Recipe, directory: Path, *, executor: Executor | None = None
 ) -> tuple[list[Calculation], list[Calculation]]:
     """Return calculations to train on and to test with; what is missing in the directory is computed."""
-    train, test = geometries(chosen, directory, executor=executor)
+    train, _ = geometries(chosen, directory, executor=executor)
     load: Callable[..., list[Calculation]] = load_calculations
-    return (
-        load(
-            train,
-            directory / "calculations",
-            level=chosen.level,
-            executor=executor,
-            description=f"{chosen.name}, training data",
-        ),
-        load(
-            test,
-            directory / "calculations",
-            level=chosen.level,
-            n_forces=chosen.n_forces,
-            iterates=False,
-            executor=executor,
-            description=f"{chosen.name}, test data",
-        ),
+    found = load(
+        train,
+        directory / "calculations",
+        level=chosen.level,
+        executor=executor,
+        description=f"{chosen.name}, training data",
+    )
+    return found, unseen_calculations(chosen, directory, executor=executor)
+
+
+def unseen_calculations(
+    chosen: Recipe, directory: Path, *, executor: Executor | None = None
+) -> list[Calculation]:
+    """Return the calculations to test with alone."""
+    _, test = geometries(chosen, directory, executor=executor)
+    load: Callable[..., list[Calculation]] = load_calculations
+    return load(
+        test,
+        directory / "calculations",
+        level=chosen.level,
+        n_forces=chosen.n_forces,
+        iterates=False,
+        executor=executor,
+        description=f"{chosen.name}, test data",
     )
 
 
@@ -234,6 +241,13 @@ def _along_trajectories(
         description=f"{chosen.name}, molecular dynamics",
     )
     return np.concatenate([np.asarray(one["positions"]) for one in found])
+
+
+def shuffled(listed: Sequence[Calculation]) -> list[Calculation]:
+    """Return calculations in an order that mixes molecules, the same every time."""
+    (rng,), _ = spawn(0, 1)
+    order: npt.NDArray[np.int64] = rng.permutation(len(listed))
+    return [listed[int(k)] for k in order]
 
 
 def relaxed_modes(request: dict[str, str]) -> dict[str, object]:
