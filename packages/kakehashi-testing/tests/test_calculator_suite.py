@@ -64,6 +64,7 @@ def suite(pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return run
 
 
+@pytest.mark.thorough
 def test_a_right_calculator_passes(suite: Run) -> None:
     """Its registry name is not that of the class: the storage check sees the class's."""
     outcomes = suite({"good": ("Good", {})}, "not xc and not options_are_json").parseoutcomes()

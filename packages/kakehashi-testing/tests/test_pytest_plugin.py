@@ -144,6 +144,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.thorough
 def test_the_suite_fails_on_each_mistake(
     pytester: pytest.Pytester, describe_many: Describe
 ) -> None:

@@ -47,6 +47,7 @@ def test_velocity_features_are_those_of_the_field():
     torch.testing.assert_close(found, field(x, 0.9)[0], rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_a_score_field_generates_two_particles():
     """Oracle: quadrature of the Boltzmann weight of one pair over the box, for Z and <U>."""
     temperature, rng = 1.0, np.random.default_rng(2)
@@ -98,6 +99,7 @@ def test_a_score_field_of_a_dilute_mixture_agrees_with_swap_monte_carlo():
         generated(field, 0.0, 10, rng)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("objective", ["energy", "data", "both", "variance", "matching"])
 def test_gradient_steps_lower_what_they_minimize(tmp_path, objective):
     """Oracle: the same loss of a field of zero, on unseen samples; the same seed gives the same bits."""

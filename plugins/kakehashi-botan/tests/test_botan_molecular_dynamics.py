@@ -85,6 +85,7 @@ def test_the_loop_takes_the_steps_of_velocity_verlet():
     assert run.velocities == pytest.approx(v, abs=1e-10)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("ensemble", ["nvt", "langevin"])
 def test_thermostats_sample_the_canonical_kinetic_energy(ensemble):
     """Oracle: the kinetic energy is gamma distributed, mean f T / 2 and variance f T^2 / 2."""
@@ -140,6 +141,7 @@ def test_a_resumed_run_is_the_same_to_the_last_bit(tmp_path, ensemble):
     assert resumed.time == run.time
 
 
+@pytest.mark.thorough
 def test_killed_while_saving_continues(tmp_path):
     """Oracle: the uninterrupted run; the process dies of SIGKILL in the middle of its work."""
     script = """

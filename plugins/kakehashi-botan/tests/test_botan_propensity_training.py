@@ -213,6 +213,7 @@ def test_linear_baselines(data):
     assert bonds.predict(data.starts[3]).shape == data.starts[3].contacts.shape
 
 
+@pytest.mark.thorough
 def test_the_command_trains_and_writes_a_model(folder, tmp_path, monkeypatch):
     """Oracle: the file predicts; the test configurations are never opened."""
     import kakehashi_botan.training.botan_training as stages

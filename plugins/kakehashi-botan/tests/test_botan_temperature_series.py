@@ -72,6 +72,7 @@ def test_contents(tmp_path):
     assert np.abs(first.initial_positions - second.initial_positions).max() > 0.1
 
 
+@pytest.mark.thorough
 def test_one_recorded_configuration_made_again(tmp_path):
     """Oracle: the recorded series. Chaos leaves agreement within the scatter of configurations."""
     (path,) = make_series(tmp_path, [0.80], settings=SeriesSettings(n_configurations=1))

@@ -165,6 +165,7 @@ def test_recipes_have_names():
     assert len({r.name for r in RECIPES}) == len(RECIPES)
 
 
+@pytest.mark.thorough
 def test_fine_tuning(tmp_path):
     """Oracle: stretched structures that were held out, before and after."""
     rng = np.random.default_rng(3)
@@ -188,6 +189,7 @@ def test_fine_tuning(tmp_path):
         fine_tune("deqh-water", [molecule("CH4")] * 12, tmp_path)
 
 
+@pytest.mark.thorough
 def test_comparison_at_equal_time(monkeypatch, tmp_path):
     """Oracles: variants run, spend about what they may, and resume; the mean of two numbers."""
     small = dataclasses.replace(

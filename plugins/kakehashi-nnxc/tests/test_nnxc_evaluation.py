@@ -219,6 +219,7 @@ def test_energies_beside_are_upper_bounds_of_the_self_consistent_ones(tmp_path):
     assert of_lda.energies_beside("pbe") != of_pbe.energies_beside("pbe")
 
 
+@pytest.mark.thorough
 def test_processes_give_the_same_energies(tmp_path):
     """Oracle: the same two species in this process, 1e-9 hartree."""
     small = REACTIONS.only(("H2",))
@@ -427,6 +428,7 @@ def test_wrong_options_are_refused_before_anything_runs(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", sorted(json.loads(RECORDED.read_text("utf-8"))))
 def test_energies_of_twelve_molecules_are_the_recorded_ones(name, tmp_path):
     """Oracle: recorded energies, 1e-4 hartree. 6-31G* on a coarse grid: a regression test, no accuracy claim.

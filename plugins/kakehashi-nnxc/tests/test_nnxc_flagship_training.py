@@ -209,6 +209,7 @@ def test_slope_of_exchange_is_the_mass_in_a_tail() -> None:
     assert float(slopes.violations(rising).max()) > 1.0
 
 
+@pytest.mark.thorough
 def test_fit_finds_reachable_energies(densities: dict[str, dict[str, Any]]) -> None:
     """Oracle: references moved by 3 kcal/mol from the start; two reactions, thousands of weights."""
     species = {n: Species.from_density(d) for n, d in densities.items()}
@@ -225,6 +226,7 @@ def test_fit_finds_reachable_energies(densities: dict[str, dict[str, Any]]) -> N
     assert max(abs(e) for e in fit.errors().values()) < 0.5
 
 
+@pytest.mark.thorough
 def test_interrupted_fit_equals_uninterrupted_one(
     densities: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -161,6 +161,7 @@ def check_histogram(name, system, *, n_chains, n_measurements, seed):
     return effective, float(run.acceptance.mean())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("system", MODELS)
 @pytest.mark.parametrize("name", NAMES)
 def test_distributions(name, system):

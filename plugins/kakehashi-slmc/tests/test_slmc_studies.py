@@ -126,6 +126,7 @@ def test_the_block_study():
     assert found["best_size_measured"] == 16
 
 
+@pytest.mark.thorough
 def test_the_command(tmp_path, monkeypatch, capsys):
     """Oracle: files and their contents; a second call computes nothing."""
     monkeypatch.setattr(command, "Case", lambda **k: Case(**{**k, "length": 4}))

@@ -242,7 +242,7 @@ def flow_ka2d() -> SamplerSpec:
         domain=Domain(
             note=(
                 "ternary Kob-Andersen mixture, 20 + 11 + 12 particles in two dimensions, density 1.19, "
-                "T = 0.366 to 1.6"
+                "T = 0.41 to 1.85"
             )
         ),
         units={

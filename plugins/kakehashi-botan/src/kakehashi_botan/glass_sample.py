@@ -39,7 +39,7 @@ ENOUGH = 50
 
 def glass_sample(
     *,
-    temperature: float = 0.66,
+    temperature: float = 0.58,
     n: int = 200,
     output: Path = Path("glass.extxyz"),
     plot: Path | None = None,

@@ -16,7 +16,7 @@ from kakehashi_botan.sampling.trained_flow import load_packaged_flow
 from kakehashi_core.consoles import result_console
 from kakehashi_core.files import write_json
 
-TEMPERATURE = 0.66
+TEMPERATURE = 0.58
 N_CARRIED = 128
 N_MEASUREMENTS = 20
 

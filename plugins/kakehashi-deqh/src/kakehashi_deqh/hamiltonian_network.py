@@ -309,7 +309,7 @@ class BlockEmbeddings(torch.nn.Module):
         self.linears = torch.nn.ModuleDict()
         for t in types:
             inside = o3.Irreps([x for _ in range(n_matrices) for x in irreps(t).irreps])
-            self.linears[key(t)] = o3.Linear(inside, _channels(n_channels), biases=True)
+            self.linears[key(t)] = _linear(inside, _channels(n_channels))
 
     def forward(
         self,
@@ -341,7 +341,7 @@ class BlockHeads(torch.nn.Module):
     def __init__(self, irreps: IrrepsOf, types: tuple[BlockType, ...], n_channels: int) -> None:
         super().__init__()
         self.linears = torch.nn.ModuleDict(
-            {key(t): o3.Linear(_channels(n_channels), irreps(t).irreps, biases=True) for t in types}
+            {key(t): _linear(_channels(n_channels), irreps(t).irreps) for t in types}
         )
 
     def forward(
@@ -400,6 +400,11 @@ class Interaction(torch.nn.Module):
         both = self.product(rows, columns * to_pairs[self._kinds]) + mix["keep"](pairs)
         pairs = bounded(pairs + mix["pair"](self.pair_gate(both)), LONGEST_FEATURE)
         return nodes, pairs
+
+
+def _linear(inside: o3.Irreps, outside: o3.Irreps) -> o3.Linear:
+    """Return a linear layer, without e3nn's optimization: seconds on loading, for a few percent of a step."""
+    return o3.Linear(inside, outside, biases=True, _optimize_einsums=False)
 
 
 def _channels(n: int) -> o3.Irreps:

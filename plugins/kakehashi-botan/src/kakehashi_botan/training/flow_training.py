@@ -21,7 +21,7 @@ from kakehashi_botan.sampling.transport_field import EXPONENTS, TransportField
 from kakehashi_core.errors import InvalidInputError
 from kakehashi_core.model_card import ModelCard
 
-LADDER = (1.60, 1.16, 0.855, 0.637, 0.48, 0.366)
+LADDER = (1.85, 1.335, 0.975, 0.721, 0.54, 0.41)
 """Plain reweighting keeps about 4 percent of the samples from each to the next."""
 N_SAMPLES = 6144
 DEGREE = 2

@@ -109,7 +109,7 @@ class CountedFlow(Flow):
 def bench_flow(
     *,
     flow: Path | None = None,
-    temperatures: Sequence[float] = (0.637, 0.366),
+    temperatures: Sequence[float] = (0.721, 0.41),
     seconds: float = 40.0,
     n_check: int = 10000,
     seed: int = 1,
