@@ -55,8 +55,9 @@ def trajectory(calc: Any) -> tuple[dict[str, float], list[np.ndarray]]:
     def watch() -> None:
         energies.append(atoms.get_total_energy())
         positions.append(atoms.positions.copy())
-        builds.append(float(calc.results.get("n_builds", np.nan)))
-        full.append(float(calc.results.get("from_scf", 1.0)))
+        if "n_builds" in calc.results:
+            builds.append(calc.results["n_builds"])
+            full.append(calc.results["from_scf"])
 
     moving = VelocityVerlet(atoms, TIMESTEP * units.fs)
     moving.attach(watch)
@@ -64,14 +65,16 @@ def trajectory(calc: Any) -> tuple[dict[str, float], list[np.ndarray]]:
     t = np.arange(len(energies)) * TIMESTEP * 1e-3
     (slope, offset), covariance = np.polyfit(t, energies, 1, cov=True)
     rest = np.array(energies) - slope * t - offset
-    return {
-        "drift, meV per atom and ps": 1e3 * slope / len(atoms),
+    found = {
+        "drift, meV per atom and ps": 1e3 * float(slope) / len(atoms),
         "its standard error": 1e3 * float(np.sqrt(covariance[0, 0])) / len(atoms),
         "fluctuation, meV": 1e3 * float(rest.std()),
-        "Fock matrices for each step": float(np.mean(builds)),
-        "steps by a full SCF": float(np.mean(full)),
         "CPU seconds for each step": (time.process_time() - began) / N_STEPS,
-    }, positions
+    }
+    if builds:
+        found["Fock matrices for each step"] = float(np.mean(builds))
+        found["steps by a full SCF"] = float(np.mean(full))
+    return found, positions
 
 
 def mean_field(positions: np.ndarray) -> Any:
