@@ -56,8 +56,8 @@ def test_molecular_dynamics():
         "numbers": modes.numbers,
         "positions": modes.positions,
         "temperature": 0.5,
-        "n": 150,
-        "interval": 20,
+        "n": 100,
+        "interval": 15,
         "seed": 1,
     }
     found = trajectory(request, EMT())["positions"]
