@@ -365,7 +365,7 @@ def test_what_is_outside_the_domain():
     assert formula([6, 6, 8, *[1] * 6]) == "C2H6O"
 
 
-def test_predictions_for_a_host():
+def test_predictions_for_a_host(monkeypatch):
     """Oracle: orbitals of the predicted matrix; refusals name the reason."""
     positions = np.array([[0.0, 0, 0], [0, 1.43, 1.1], [0, -1.43, 1.1]])
     example = molecule([8, 1, 1], positions)
@@ -385,6 +385,9 @@ def test_predictions_for_a_host():
     assert len(found.report.atom_residuals) == 3
     stretched = predictor(replace(told, positions=positions * 1.2))
     assert "H-O" in stretched.report.warnings[0]
+    with monkeypatch.context() as patch, pytest.raises(UnsupportedError, match="H-O"):
+        patch.setattr(model, "predict", None)
+        predictor(replace(told, positions=positions * 1.2, inside_only=True))
     with pytest.raises(UnsupportedError, match="charge 1"):
         predictor(replace(told, charge=1))
     with pytest.raises(UnsupportedError, match="hcore"):

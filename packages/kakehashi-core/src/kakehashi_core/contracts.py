@@ -113,6 +113,8 @@ class GuessRequest:
         overlap: (n_ao, n_ao), dimensionless.
         start_hamiltonians: Name to (n_ao, n_ao) array, hartree, of what the host gives for free.
         fingerprint: Basis, functional and grid, as the host names them.
+        inside_only: Whether the host has no use for predictions of what is unlike the training set: the
+            predictor then raises ``UnsupportedError`` instead of spending time on it.
     """
 
     numbers: npt.NDArray[np.int64]
@@ -123,6 +125,7 @@ class GuessRequest:
     overlap: npt.NDArray[np.float64]
     start_hamiltonians: Mapping[str, npt.NDArray[np.float64]]
     fingerprint: Mapping[str, str]
+    inside_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

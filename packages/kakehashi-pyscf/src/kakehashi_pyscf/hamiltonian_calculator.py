@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
@@ -303,7 +303,8 @@ class HamiltonianCalculator(Calculator):
 
     def _predicted(self, mf: Any) -> _Solution:
         mode = self.parameters["mode"]
-        request = guess_request(mf)
+        only = self.parameters["fallback"] != "warn"
+        request = replace(guess_request(mf), inside_only=only)
         result = load_predictor(self.parameters["model"], **self._options)(request)
         self.report, self.doubts = result.report, tuple(result.report.warnings)
         inside = float(not self.doubts)

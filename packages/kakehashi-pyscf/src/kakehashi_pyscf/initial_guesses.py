@@ -6,7 +6,7 @@ import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any, cast
 
@@ -97,7 +97,7 @@ class GuessMixin:
         predictor = _predictor(key, self.guess_options)
         target = mf if mol is None or mol is mf.mol else mf.copy().reset(mol)
         try:
-            result = predictor(guess_request(target))
+            result = predictor(replace(guess_request(target), inside_only=True))
         except UnsupportedError as error:
             return self._refused(key, str(error), None, kwargs)
         if result.report.warnings:

@@ -55,7 +55,8 @@ class HamiltonianPredictor:
         """Predict Hamiltonian and density; ``report.warnings`` says what is doubtful.
 
         Raises:
-            UnsupportedError: If nothing can be predicted: charge, spin, elements, functional, basis set.
+            UnsupportedError: If nothing can be predicted: charge, spin, elements, functional, basis set;
+                or if the molecule is unlike the training set and the request is for what is inside only.
         """
         refusals = self.model.domain.refusals(request)
         if refusals:
@@ -63,12 +64,14 @@ class HamiltonianPredictor:
             raise UnsupportedError(
                 f"nothing can be predicted: {'; '.join(refusals)}; trained with {domain.xc}/{domain.basis}"
             )
+        outside = self.model.domain.outside(request)
+        if outside and request.inside_only:
+            raise UnsupportedError("; ".join(outside))
         molecule = molecule_of(request, self.model.settings.start)
         (found,) = self.model.predict([molecule], dtype=torch.float64, device=self._device)
         hamiltonian = molecule.layout.given_back(found.hamiltonian)
         n_electrons = int(request.numbers.sum()) - request.charge
         orbitals = orbitals_of(hamiltonian, request.overlap, n_electrons)
-        outside = self.model.domain.outside(request)
         return GuessResult(
             hamiltonian=hamiltonian,
             density_matrix=orbitals.density_matrix,
