@@ -24,7 +24,7 @@ from kakehashi_core.model_card import ModelCard
 from kakehashi_deqh.block_batches import BlockBatch, Blocks, Molecule, StateRows
 from kakehashi_deqh.equilibrium import DeepEquilibrium
 from kakehashi_deqh.fixed_points import FixedPoint, SolverSettings
-from kakehashi_deqh.hamiltonian_network import HamiltonianNetwork
+from kakehashi_deqh.hamiltonian_network import HamiltonianNetwork, Prepared
 from kakehashi_deqh.orbital_layout import ShellCounts
 from kakehashi_deqh.paper_network import PaperNetwork
 from kakehashi_deqh.training_domain import TrainingDomain
@@ -141,6 +141,7 @@ class HamiltonianModel:
         start: Blocks | None = None,
         *,
         equilibrium: DeepEquilibrium | None = None,
+        prepared: Prepared | None = None,
     ) -> tuple[Blocks, FixedPoint | None]:
         """Return the state at the fixed point, differentiable by the weights, and how it was found.
 
@@ -148,9 +149,10 @@ class HamiltonianModel:
             batch: Molecules with the matrices "overlap" and "start".
             start: State to begin with; None for what the network says without feedback.
             equilibrium: How to solve and differentiate; None for the settings of the model.
+            prepared: Of this batch, if it is there already.
         """
         network = self.network
-        prepared = network.prepare(batch)
+        prepared = network.prepare(batch) if prepared is None else prepared
         first = network.first(prepared, batch)
         if not network.feedback:
             return first, None
@@ -189,11 +191,12 @@ class HamiltonianModel:
         network = self.network.to(dtype=dtype, device=device).eval()
         batch = BlockBatch.join(molecules, dtype=dtype, device=device)
         with torch.no_grad():
-            state, found = self.solve(batch)
+            prepared = network.prepare(batch)
+            state, found = self.solve(batch, prepared=prepared)
             changes = batch.packed(network.changes(batch, state), network.irreps)
             residual = None
             if found is not None:
-                after = network.step(network.prepare(batch), batch, state)
+                after = network.step(prepared, batch, state)
                 moved = {t: after[t] - state[t] for t in batch.types}
                 residual = batch.packed(
                     {t: v * network.output_scales.size(t).to(v) for t, v in moved.items()},
