@@ -30,6 +30,17 @@ pytest.importorskip("kakehashi_pyscf", reason="data are made with PySCF")
 LEVEL = Level(xc="pbe", basis="sto-3g", grid=1, conv_tol=1e-8)
 
 
+def mean_potential_energy(modes, geometries):
+    """Return the mean above the minimum, eV, of ASE's EMT."""
+    atoms = Atoms(modes.numbers, modes.positions, calculator=EMT())
+    minimum = atoms.get_potential_energy()
+    energies = []
+    for positions in geometries:
+        atoms.positions = positions
+        energies.append(atoms.get_potential_energy() - minimum)
+    return np.mean(energies)
+
+
 def test_normal_modes():
     """Oracle: equipartition, kT / 2 for each mode in the harmonic energy; linear molecules have one more."""
     modes = normal_modes(molecule("H2O"), EMT())
@@ -38,13 +49,7 @@ def test_normal_modes():
     rng = np.random.default_rng(0)
     temperature = 0.5
     found = modes.sample(temperature, 400, rng)
-    reference = Atoms(modes.numbers, modes.positions, calculator=EMT())
-    minimum = reference.get_potential_energy()
-    energies = []
-    for x in found:
-        reference.positions = x
-        energies.append(reference.get_potential_energy() - minimum)
-    assert np.mean(energies) == pytest.approx(1.5 * kB * temperature, rel=0.15)
+    assert mean_potential_energy(modes, found) == pytest.approx(1.5 * kB * temperature, rel=0.15)
     assert np.abs(found.mean(axis=1)).max() < 1e-12
     assert (modes.wavenumbers > 100.0).all()
 
@@ -61,13 +66,7 @@ def test_molecular_dynamics():
         "seed": 1,
     }
     found = trajectory(request, EMT())["positions"]
-    reference = Atoms(modes.numbers, modes.positions, calculator=EMT())
-    minimum = reference.get_potential_energy()
-    energies = []
-    for x in found:
-        reference.positions = x
-        energies.append(reference.get_potential_energy() - minimum)
-    assert np.mean(energies) == pytest.approx(1.5 * kB * 0.5, rel=0.25)
+    assert mean_potential_energy(modes, found) == pytest.approx(1.5 * kB * 0.5, rel=0.25)
     again = trajectory({**request, "n": 2}, EMT())["positions"]
     assert again.shape == (2, 3, 3)
     assert np.allclose(

@@ -11,13 +11,12 @@ from kakehashi_core import registry
 from kakehashi_core.consoles import result_console
 from kakehashi_core.errors import InvalidInputError, UnsupportedError
 from kakehashi_core.files import write_json
+from kakehashi_deqh.atomic_units import HARTREE
 from kakehashi_deqh.hamiltonian_model import HamiltonianModel
 from kakehashi_deqh.json_values import without_nan
 from kakehashi_deqh.orbitals import orbitals_of
 from kakehashi_deqh.pair_contributions import pair_contributions
 from kakehashi_deqh.predictor import HamiltonianPredictor, HamiltonianReport, molecule_of
-
-HARTREE = 27.211386245988
 
 
 def hamiltonian_report(

@@ -13,6 +13,7 @@ from scipy.spatial.distance import cdist
 
 from kakehashi_core.contracts import GuessRequest
 from kakehashi_core.errors import CheckpointError
+from kakehashi_deqh.atomic_units import BOHR
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -37,7 +38,7 @@ SYMBOLS = (
     "Cl",
     "Ar",
 )
-SHORTEST = 0.3 / 0.529177210903
+SHORTEST = 0.3 / BOHR
 """Distance, bohr, below which coordinates are in the wrong unit or atoms lie on each other."""
 MARGIN = 0.02
 """Share by which distances may be outside what was seen."""

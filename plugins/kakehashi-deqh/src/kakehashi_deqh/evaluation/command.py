@@ -16,6 +16,7 @@ from kakehashi_core import registry
 from kakehashi_core.consoles import result_console
 from kakehashi_core.files import write_json
 from kakehashi_core.process_pools import process_pool
+from kakehashi_deqh.atomic_units import BOHR, HARTREE
 from kakehashi_deqh.evaluation.guess_trials import (
     GuessTrial,
     flagging_score,
@@ -38,10 +39,6 @@ PACKAGES = (
     "torch",
     "numpy",
 )
-
-
-BOHR, HARTREE = 0.529177210903, 27.211386245988
-"""Å and eV."""
 
 
 def bench_deqh(

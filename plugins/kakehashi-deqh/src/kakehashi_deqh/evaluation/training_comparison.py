@@ -15,6 +15,7 @@ import numpy as np
 from kakehashi_core.ensembles import run_ensemble
 from kakehashi_core.errors import InvalidInputError, unknown_name
 from kakehashi_core.threads import thread_limit
+from kakehashi_deqh.atomic_units import BOHR
 from kakehashi_deqh.evaluation.guess_trials import guess_trial, summary
 from kakehashi_deqh.hamiltonian_model import HamiltonianModel, ModelSettings
 from kakehashi_deqh.training.accuracy import measured_accuracy
@@ -29,8 +30,6 @@ from kakehashi_deqh.training.recipes import (
 from kakehashi_deqh.training.scf_data import Calculation
 from kakehashi_deqh.training_domain import TrainingDomain
 
-BOHR = 0.529177210903
-"""Å."""
 TRIAL_STEPS = 12
 """Optimizer steps that tell what a step costs."""
 PAPER_MODEL: dict[str, Any] = {

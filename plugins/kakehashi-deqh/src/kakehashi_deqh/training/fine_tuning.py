@@ -13,6 +13,7 @@ import numpy as np
 from kakehashi_core import registry
 from kakehashi_core.errors import InvalidInputError, UnsupportedError
 from kakehashi_core.files import write_json
+from kakehashi_deqh.atomic_units import BOHR
 from kakehashi_deqh.evaluation.guess_trials import guess_trial, summary
 from kakehashi_deqh.hamiltonian_model import HamiltonianModel
 from kakehashi_deqh.json_values import without_nan
@@ -25,7 +26,6 @@ from kakehashi_deqh.training_domain import TrainingDomain
 if TYPE_CHECKING:
     from ase import Atoms
 
-BOHR = 0.529177210903
 LEAST = 10
 HELD_OUT = 0.2
 

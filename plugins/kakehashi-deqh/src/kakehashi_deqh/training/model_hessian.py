@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kakehashi_deqh.atomic_units import BOHR, HARTREE
 from kakehashi_deqh.training.normal_modes import NormalModes, modes_of
 
 FloatArray = npt.NDArray[np.float64]
 
-BOHR = 0.529177210903
-HARTREE = 27.211386245988
 STRETCH, BEND, TORSION = 0.45, 0.15, 0.005
 """Force constants, hartree / bohr^2 and hartree."""
 DECAY = ((1.0, 0.3949), (0.3949, 0.28))

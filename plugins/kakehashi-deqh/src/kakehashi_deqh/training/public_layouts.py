@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kakehashi_core.errors import InvalidInputError
+from kakehashi_deqh.atomic_units import BOHR
 from kakehashi_deqh.training.scf_data import Calculation
 
 FloatArray = npt.NDArray[np.float64]
 
-BOHR = 0.529177210903
 ORCA_ORDER = {0: [0], 1: [1, 2, 0], 2: [4, 2, 0, 1, 3]}
 """Place in ORCA's order (z, x, y; z2, xz, yz, x2-y2, xy) of each function in PySCF's."""
 OVERLAP_TOLERANCE = 1e-5
