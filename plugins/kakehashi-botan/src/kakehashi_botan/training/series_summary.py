@@ -54,15 +54,15 @@ def recorded_summary() -> dict[str, Any]:
 
 
 def record_series(folder: Path, *, settings: SeriesSettings | None = None) -> None:
-    """Write the summary of all temperatures that the folder has complete."""
+    """Write the summary of all temperatures that the folder has complete; others stay as recorded."""
     settings = settings or SeriesSettings()
-    temperatures = {}
+    temperatures = recorded_summary()["temperatures"]
+    versions = {name: metadata.version(name) for name in ("kakehashi-botan", "numba", "numpy")}
     for temperature in RELAXATION_TIMES:
         paths = [ensemble_path(folder, temperature, k) for k in range(settings.n_configurations)]
         if all(path.exists() for path in paths):
-            temperatures[f"{temperature:.2f}"] = summary_of(paths)
-    versions = {name: metadata.version(name) for name in ("kakehashi-botan", "numba", "numpy")}
-    write_json(RECORD, {"versions": versions, "temperatures": temperatures})
+            temperatures[f"{temperature:.2f}"] = {**summary_of(paths), "versions": versions}
+    write_json(RECORD, {"temperatures": temperatures})
 
 
 def scatter(record: dict[str, Any], key: str, column: int | None = None) -> tuple[float, float]:
