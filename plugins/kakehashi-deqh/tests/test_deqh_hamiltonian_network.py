@@ -17,7 +17,7 @@ from kakehashi_core.errors import (
     UnsupportedError,
 )
 from kakehashi_deqh.block_batches import BlockBatch, IrrepsOf, Molecule, StateRows
-from kakehashi_deqh.equivariant_layers import KINDS, harmonics
+from kakehashi_deqh.equivariant_layers import COLUMNS, KINDS, Couplings, harmonics
 from kakehashi_deqh.hamiltonian_model import HamiltonianModel, ModelSettings
 from kakehashi_deqh.hamiltonian_network import CUTOFF, HamiltonianNetwork, envelope_of
 from kakehashi_deqh.orbital_layout import AXES, OrbitalLayout
@@ -195,6 +195,17 @@ def test_products_by_cuequivariance():
     (other,) = twice(net, BlockBatch.join([example]))
     assert np.abs(dense).max() > 1e-3
     assert np.abs(other - dense).max() < 1e-10
+
+
+def test_products_of_many():
+    """Oracle: the sum over coefficients written down."""
+    generator = torch.Generator().manual_seed(6)
+    left, right = torch.randn(
+        2, KINDS.dim, COLUMNS + 5, 2, dtype=torch.float64, generator=generator
+    )
+    numbers = Couplings.standard(torch.float64, torch.device("cpu")).numbers
+    expected = torch.einsum("kij,inc,jnc->knc", numbers, left, right)
+    assert torch.allclose(tensor_product()(left, right), expected, atol=1e-10)
 
 
 def test_products_by_nobody():

@@ -22,11 +22,13 @@ from kakehashi_deqh.training.recipes import recipe
 PUBLISHED = {
     "deqh-water": {
         "QHNet, 500 geometries": 10.8,
+        "QHNet, 500 geometries, long schedule": 10.4,
         "DEQHNet, 500 geometries": 36.1,
         "QHFlow, 500 geometries": 4.9,
     },
     "deqh-ethanol": {
         "QHNet, 25000 geometries": 20.9,
+        "QHNet, 25000 geometries, long schedule": 12.8,
         "DEQHNet, 25000 geometries": 18.7,
         "QHFlow, 25000 geometries": 5.3,
     },

@@ -243,10 +243,11 @@ class _FeedbackLoss(_BaseLoss):
             for k in chosen
         ]
         batch = BlockBatch.join(molecules, dtype=self.data.dtype, device=device)
-        state, _ = self.model.solve(batch, equilibrium=self.equilibrium)
+        prepared = network.prepare(batch)
+        state, _ = self.model.solve(batch, equilibrium=self.equilibrium, prepared=prepared)
         loss = self.of_state(network, batch, state, "final", chosen)
         if on_the_way:
-            after = network.step(network.prepare(batch), batch, network.states(batch, "present"))
+            after = network.step(prepared, batch, network.states(batch, "present"))
             target = "final" if self.settings.target == "refine" else "image"
             loss = loss + self.settings.iterates * self.of_state(
                 network, batch, after, target, chosen
