@@ -95,19 +95,18 @@ class BlockBatch:
         }
         first_atom = 0
         for k, m in enumerate(molecules):
-            n, edges = sizes[k], m.layout.first
+            edges = m.layout.first
+            places_in = np.arange(offsets[k], offsets[k + 1]).reshape(sizes[k], sizes[k])
             for i, zi in enumerate(m.numbers.tolist()):
                 counts[zi] = m.layout.counts[i]
-                a = np.arange(edges[i], edges[i + 1])
+                a = slice(edges[i], edges[i + 1])
                 for j, zj in enumerate(m.numbers.tolist()):
                     kind = (zi, zj, i == j)
-                    b = np.arange(edges[j], edges[j + 1])
+                    b = slice(edges[j], edges[j + 1])
                     pairs.setdefault(kind, []).append((first_atom + i, first_atom + j))
-                    places.setdefault(kind, []).append(
-                        (offsets[k] + a[:, None] * n + b[None]).ravel()
-                    )
+                    places.setdefault(kind, []).append(places_in[a, b].ravel())
                     for name, found in values.items():
-                        found.setdefault(kind, []).append(m.matrices[name][np.ix_(a, b)])
+                        found.setdefault(kind, []).append(m.matrices[name][a, b])
             first_atom += len(m.numbers)
         types = tuple(sorted(pairs, key=lambda t: (not t[2], t)))
         where = {t: {pair: p for p, pair in enumerate(pairs[t])} for t in types}
