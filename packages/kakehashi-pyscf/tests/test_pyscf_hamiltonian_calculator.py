@@ -156,6 +156,7 @@ def test_fallbacks(predictor, plain):
     assert atoms.get_potential_energy() == pytest.approx(plain["energy"], abs=1e-7)
     assert atoms.calc.results["from_scf"] == 1.0
     assert atoms.calc.results["n_builds"] > 5
+    assert atoms.calc.results["in_domain"] == 1.0
     assert "too high" in atoms.calc.doubts[0]
     with pytest.raises(UnsupportedError, match="too high"):
         water(mode="oneshot", fallback="raise").get_potential_energy()

@@ -217,6 +217,26 @@ def test_names(monkeypatch, converged):
     assert scf.hf.SCF.get_init_guess is plain
 
 
+def test_weights_that_were_written_anew(monkeypatch, tmp_path):
+    """Oracle: how often a file is loaded."""
+    loads = []
+    monkeypatch.setattr(
+        initial_guesses.registry, "load_factory", lambda kind, name: lambda checkpoint=None: None
+    )
+    monkeypatch.setattr(
+        initial_guesses.registry, "load", lambda kind, name, **options: loads.append(name)
+    )
+    path = tmp_path / "own.safetensors"
+    for content, expected in (("a", 1), (None, 1), ("bc", 2)):
+        if content is not None:
+            path.write_text(content)
+        initial_guesses.load_predictor("of-a-file", checkpoint=str(path))
+        assert len(loads) == expected
+    initial_guesses.load_predictor("of-a-file")
+    initial_guesses.load_predictor("of-a-file")
+    assert len(loads) == 3
+
+
 def test_what_a_predictor_is_told():
     """Oracle: PySCF's own guess from atomic potentials, its integrals, and its names of functionals."""
     mf = calculation(water("def2-svp"))

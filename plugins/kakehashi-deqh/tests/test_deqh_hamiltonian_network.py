@@ -370,10 +370,27 @@ def test_what_is_outside_the_domain():
         "another unit": replace(inside, positions=inside.positions * 0.1),
         "H-O is": replace(inside, positions=inside.positions * 1.1),
         "HO was not": request([8, 1], inside.positions[:2]),
+        "H-O is 3.00 Å": replace(
+            inside, positions=inside.positions * np.array([[1], [1], [3.1423]])
+        ),
+        "H-O is 95.": replace(inside, positions=inside.positions * 100.0),
     }
     for message, case in cases.items():
         assert any(message in remark for remark in domain.outside(case)), message
     assert formula([6, 6, 8, *[1] * 6]) == "C2H6O"
+
+
+def test_what_is_outside_the_domain_of_many_molecules():
+    """Oracle: what messages say: longer molecules are inside, parts that fell off are not."""
+    chain = np.array([[0.0, 0, 0], [1.2, 2.4, 0], [3.9, 2.4, 0]])
+    domain = TrainingDomain.of(
+        [request([8, 1, 1], chain), request([8, 8], chain[:2])], [0.3, 0.4], same_compositions=False
+    )
+    assert TrainingDomain.from_json(domain.to_json()) == domain
+    longer = request([8, 8, 1, 1], np.vstack([chain[1] - [2.7, 0, 0], chain]))
+    assert not [r for r in domain.outside(longer) if "parts" in r]
+    fallen = request([8, 1, 1], chain * np.array([[1], [1], [3]]))
+    assert any("2 parts are more than 2.4 Å apart" in r for r in domain.outside(fallen))
 
 
 def test_predictions_for_a_host(monkeypatch):

@@ -182,10 +182,29 @@ def test_fine_tuning(tmp_path):
     assert "->" in str(found)
     again = fine_tune("deqh-water", structures, tmp_path, steps=40, learning_rate=3e-4)
     assert again.after["H MAE, uHa"] == found.after["H MAE, uHa"]
+    for atoms in structures:
+        atoms.positions *= 1.001
+    with pytest.raises(InvalidInputError, match="another configuration"):
+        fine_tune("deqh-water", structures, tmp_path, steps=40, learning_rate=3e-4)
+
+
+def test_what_cannot_be_fine_tuned(tmp_path):
+    """Oracle: what messages say, before anything is calculated."""
+    structures = [molecule("H2O") for _ in range(12)]
     with pytest.raises(InvalidInputError, match="at least 10"):
         fine_tune("deqh-water", structures[:5], tmp_path)
     with pytest.raises(InvalidInputError, match="knows"):
         fine_tune("deqh-water", [molecule("CH4")] * 12, tmp_path)
+    with pytest.raises(InvalidInputError, match="positive"):
+        fine_tune("deqh-water", structures, tmp_path, steps=0)
+    structures[3].info["charge"] = 1
+    with pytest.raises(InvalidInputError, match="structure 3 has charge 1"):
+        fine_tune("deqh-water", structures, tmp_path)
+    structures[3].info.clear()
+    structures[2].pbc = True
+    with pytest.raises(InvalidInputError, match="structure 2 is periodic"):
+        fine_tune("deqh-water", structures, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.thorough

@@ -271,8 +271,11 @@ class HamiltonianCalculator(Calculator):
         if fallback == "warn" and found is not None:
             warnings.warn(f"{self.parameters['model']}: {reason}", DomainWarning, stacklevel=2)
             return found
-        spent = 0 if found is None else int(found.reliability["n_builds"])
-        return self._converged(mf, spent)
+        if found is None:
+            return self._converged(mf)
+        solution = self._converged(mf, int(found.reliability["n_builds"]))
+        solution.reliability["in_domain"] = found.reliability["in_domain"]
+        return solution
 
     def _converged(self, mf: Any, spent: int = 0) -> _Solution:
         """Run a full SCF; Fock matrices that were spent before count."""

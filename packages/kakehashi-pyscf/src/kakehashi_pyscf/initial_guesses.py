@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -270,9 +271,8 @@ def _predictor(name: str, options: tuple[tuple[str, Any], ...] = ()) -> InitialG
     return load_predictor(plugin.qualified_name, **dict(options))
 
 
-@cache
 def load_predictor(name: str, **options: Any) -> InitialGuess:
-    """Return the predictor of a registered name; it is loaded once in a process.
+    """Return the predictor of a registered name; it is loaded once in a process, or when its file changes.
 
     Args:
         name: Registry name.
@@ -282,10 +282,24 @@ def load_predictor(name: str, **options: Any) -> InitialGuess:
         UnknownNameError: If nothing is registered under the name.
         PluginLoadError: If the plugin behind the name cannot be used.
     """
+    return _loaded(name, _stamp(options.get("checkpoint")), **options)
+
+
+@cache
+def _loaded(name: str, _: tuple[int, ...], **options: Any) -> InitialGuess:
     known = inspect.signature(registry.load_factory("init_guess", name)).parameters
     refuse_unknown_options(f"predictor {name!r}", options, known)
     found: InitialGuess = registry.load("init_guess", name, **options)
     return found
+
+
+def _stamp(checkpoint: object) -> tuple[int, ...]:
+    """Return what changes when the weights or their card are written anew; empty without a file."""
+    if not isinstance(checkpoint, str | Path):
+        return ()
+    paths = (Path(checkpoint), Path(checkpoint).with_suffix(".json"))
+    found = [path.stat() for path in paths if path.exists()]
+    return tuple(n for s in found for n in (s.st_mtime_ns, s.st_size, s.st_ino))
 
 
 def _density(result: GuessResult, mf: Any) -> Any:

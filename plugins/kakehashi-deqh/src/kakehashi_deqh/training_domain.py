@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
 
 from kakehashi_core.contracts import GuessRequest
@@ -43,7 +44,8 @@ SHORTEST = 0.3 / BOHR
 MARGIN = 0.02
 """Share by which distances may be outside what was seen."""
 REACH = 4.5
-"""Distances up to this, bohr, are compared with those of the training set: bonds, and pairs at one atom."""
+"""Distances up to this, bohr, are compared with those of a training set of many molecules: bonds, and pairs
+at one atom. Larger molecules have longer ones; parts further apart than this are not one molecule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ class TrainingDomain:
 
     Attributes:
         fingerprint: Functional and basis sets, see ``kakehashi_pyscf``; empty for no restriction.
-        distances: Shortest and longest distance that was seen below ``REACH`` of each pair of elements,
+        distances: Shortest and longest distance that was seen, within ``reach``, of each pair of elements,
             "H-O" for instance, bohr.
         formulas: Composition to the estimated energy error of PySCF's first density there, hartree.
         largest: Number of atoms of the largest molecule.
@@ -65,6 +67,11 @@ class TrainingDomain:
     largest: int = 0
     same_compositions: bool = False
 
+    @property
+    def reach(self) -> float:
+        """Distances up to this, bohr, are compared."""
+        return np.inf if self.same_compositions else REACH
+
     def outside(self, request: GuessRequest) -> tuple[str, ...]:
         """Return in which ways a molecule is not like the training set; empty if it is."""
         remarks = list(self.refusals(request))
@@ -73,15 +80,24 @@ class TrainingDomain:
         name = formula(request.numbers)
         if self.same_compositions and name not in self.formulas:
             remarks.append(f"{name} was not trained on; it knows {', '.join(self.formulas)}")
-        for pair, (shortest, longest) in _extremes(request.numbers, request.positions).items():
+        n_parts = _n_parts(request.positions, self.reach)
+        if n_parts > 1:
+            remarks.append(
+                f"{n_parts} parts are more than {self.reach * BOHR:.1f} Å apart; only single molecules were "
+                "trained on"
+            )
+        extremes = _extremes(request.numbers, request.positions, self.reach)
+        for pair, (shortest, longest) in extremes.items():
             if pair not in self.distances:
-                remarks.append(f"no pair {pair} closer than {REACH:g} bohr was trained on")
+                remarks.append(f"no distance {pair} like {shortest * BOHR:.2f} Å was trained on")
                 continue
             low, high = self.distances[pair]
-            if shortest < low * (1.0 - MARGIN) or longest > min(high * (1.0 + MARGIN), REACH):
-                found = shortest if shortest < low * (1.0 - MARGIN) else longest
+            found = [d for d in (shortest,) if d < low * (1.0 - MARGIN)]
+            found += [d for d in (longest,) if d > min(high * (1.0 + MARGIN), self.reach)]
+            if found:
+                told = " and ".join(f"{d * BOHR:.2f}" for d in found)
                 remarks.append(
-                    f"a distance {pair} is {found:.2f} bohr; trained on {low:.2f} to {high:.2f}"
+                    f"a distance {pair} is {told} Å; trained on {low * BOHR:.2f} to {high * BOHR:.2f}"
                 )
         return tuple(remarks)
 
@@ -111,7 +127,7 @@ class TrainingDomain:
             shortest = float(distances[~np.eye(len(distances), dtype=bool)].min())
             if shortest < SHORTEST:
                 remarks.append(
-                    f"two atoms are {shortest:.3f} bohr apart; is the geometry in another unit?"
+                    f"two atoms are {shortest * BOHR:.3f} Å apart; is the geometry in another unit?"
                 )
         return tuple(remarks)
 
@@ -139,13 +155,14 @@ class TrainingDomain:
             reference_errors: Estimated energy error of PySCF's first density of each, hartree.
             same_compositions: See the class.
         """
+        reach = np.inf if same_compositions else REACH
         distances: dict[str, tuple[float, float]] = {}
         errors: dict[str, list[float]] = {}
         fingerprint: dict[str, str] = {}
         for request, error in zip(requests, reference_errors, strict=True):
             fingerprint.update(request.fingerprint)
             errors.setdefault(formula(request.numbers), []).append(float(error))
-            for pair, (low, high) in _extremes(request.numbers, request.positions).items():
+            for pair, (low, high) in _extremes(request.numbers, request.positions, reach).items():
                 before = distances.get(pair, (low, high))
                 distances[pair] = (min(low, before[0]), max(high, before[1]))
         return cls(
@@ -211,16 +228,21 @@ def symbol(number: int) -> str:
 
 
 def _extremes(
-    numbers: npt.NDArray[np.int64], positions: FloatArray
+    numbers: npt.NDArray[np.int64], positions: FloatArray, reach: float
 ) -> dict[str, tuple[float, float]]:
-    """Return the shortest and longest distance below ``REACH`` of each pair of elements."""
+    """Return the shortest and longest distance within reach of each pair of elements."""
     distances = cdist(positions, positions)
     found: dict[str, tuple[float, float]] = {}
     for i in range(len(numbers)):
         for j in range(i):
             d = float(distances[i, j])
-            if d < REACH:
+            if d < reach:
                 pair = "-".join(sorted((symbol(int(numbers[i])), symbol(int(numbers[j])))))
                 low, high = found.get(pair, (d, d))
                 found[pair] = (min(low, d), max(high, d))
     return found
+
+
+def _n_parts(positions: FloatArray, reach: float) -> int:
+    """Return how many parts are further than that from each other."""
+    return int(connected_components(cdist(positions, positions) < reach, directed=False)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
@@ -94,6 +95,18 @@ def fine_tune(
         raise InvalidInputError(
             f"{len(structures)} structures are too few to train and to judge by; give at least {LEAST}"
         )
+    if steps < 1 or not learning_rate > 0.0:
+        raise InvalidInputError(
+            f"steps and learning_rate must be positive, got {steps} and {learning_rate}"
+        )
+    for k, atoms in enumerate(structures):
+        if atoms.pbc.any():
+            raise InvalidInputError(f"structure {k} is periodic; set its pbc to False")
+        if atoms.info.get("charge", 0) or atoms.info.get("spin", 0):
+            raise InvalidInputError(
+                f"structure {k} has charge {atoms.info.get('charge', 0)} and spin "
+                f"{atoms.info.get('spin', 0)} in its info; only neutral closed shells can be learned"
+            )
     model, level = _loaded(name)
     unknown = {int(z) for atoms in structures for z in atoms.numbers} - set(model.counts)
     if unknown:
@@ -124,7 +137,13 @@ def fine_tune(
         settings,
         folder / "fit",
         seed=seed,
-        identity={"from": name, "sha256": model.sha256, "n": len(learned), "level": asdict(level)},
+        identity={
+            "from": name,
+            "sha256": model.sha256,
+            "n": len(learned),
+            "structures": _digest(learned),
+            "level": asdict(level),
+        },
         device=device,
         keep_scales=True,
         description=f"fine-tuning of {name}",
@@ -156,6 +175,15 @@ def _loaded(name: str) -> tuple[HamiltonianModel, Level]:
     if not isinstance(predictor, HamiltonianPredictor) or spec is None:
         raise UnsupportedError(f"{name!r} is no predictor of kakehashi-deqh")
     return predictor.model, Level(xc=spec.domain.xc, basis=spec.domain.basis)
+
+
+def _digest(calculations: Sequence[Calculation]) -> str:
+    """Return what tells these structures from others."""
+    found = hashlib.sha256()
+    for c in calculations:
+        found.update(np.asarray(c.request.numbers, dtype="<i8").tobytes())
+        found.update(np.asarray(c.request.positions, dtype="<f8").tobytes())
+    return found.hexdigest()
 
 
 def _judged(
