@@ -94,11 +94,15 @@ def test_bad_input(structures):
     """Oracle: what messages say."""
     for options, message in (
         ({"confirm": "top:0"}, "top:N"),
+        ({"confirm": 3}, "top:N"),
         ({"mode": "scf"}, "oneshot"),
         ({"rank_by": "energy"}, "predict"),
         ({"rank_by": "colour"}, "gap"),
+        ({"rank_by": lambda results: results["homo"]}, "structure 0: KeyError.*gap"),
     ):
         with pytest.raises(InvalidInputError, match=message):
             screen(structures, "deqh-water", **options)
+    with pytest.raises(InvalidInputError, match="list of structures"):
+        screen(structures[0], "deqh-water")
     with pytest.raises(InvalidInputError, match="no structures"):
         screen([], "deqh-water")

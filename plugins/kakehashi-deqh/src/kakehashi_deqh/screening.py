@@ -156,7 +156,12 @@ def _screened(
     index: int, found: Mapping[str, Any], score: Score, before: Screened | None = None
 ) -> Screened:
     results = {k: v for k, v in found.items() if k in PROPERTIES}
-    value = float(score(results))
+    try:
+        value = float(score(results))
+    except (LookupError, TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"rank_by fails for structure {index}: {error!r}; its results are {', '.join(results)}"
+        ) from error
     from_scf = bool(found["from_scf"])
     builds = int(found["n_builds"])
     return Screened(
@@ -178,7 +183,9 @@ def _scalar(results: Mapping[str, Any], name: str) -> float:
 
 def _checked(structures: Sequence[Any], confirm: str, mode: str, rank_by: str | Score) -> int:
     """Return how many are to be confirmed in front, after checks."""
-    if not len(structures):
+    if not isinstance(structures, Sequence):
+        raise InvalidInputError(f"a list of structures is needed, got {type(structures).__name__}")
+    if not structures:
         raise InvalidInputError("there are no structures")
     for k, atoms in enumerate(structures):
         if atoms.pbc.any():
@@ -193,7 +200,7 @@ def _checked(structures: Sequence[Any], confirm: str, mode: str, rank_by: str | 
             f"rank_by is {rank_by!r}; in mode {mode!r} it is {' or '.join(map(repr, known))}, or a function "
             "of the results"
         )
-    top = re.fullmatch(r"top:([1-9][0-9]*)", confirm)
+    top = re.fullmatch(r"top:([1-9][0-9]*)", str(confirm))
     if top is None and confirm not in {"unreliable", "all", "none"}:
         raise InvalidInputError(
             f"confirm is {confirm!r}; 'top:N', 'unreliable', 'all' or 'none' is needed"
