@@ -16,8 +16,9 @@ from kakehashi_core.errors import (
     UnknownNameError,
     UnsupportedError,
 )
+from kakehashi_deqh import coupling_kernel
 from kakehashi_deqh.block_batches import BlockBatch, IrrepsOf, Molecule, StateRows
-from kakehashi_deqh.equivariant_layers import COLUMNS, KINDS, Couplings, harmonics
+from kakehashi_deqh.equivariant_layers import FEW_COLUMNS, KINDS, Couplings, harmonics
 from kakehashi_deqh.hamiltonian_model import HamiltonianModel, ModelSettings
 from kakehashi_deqh.hamiltonian_network import CUTOFF, HamiltonianNetwork, envelope_of
 from kakehashi_deqh.orbital_layout import AXES, OrbitalLayout
@@ -177,40 +178,50 @@ def test_the_envelope_ends_smoothly():
 
 
 def test_products_by_cuequivariance():
-    """Oracle: the dense product, with derivatives; the same predictions."""
+    """Oracle: the standard product, with derivatives; the same predictions."""
     pytest.importorskip("cuequivariance_torch", reason="an extra")
     generator = torch.Generator().manual_seed(5)
     left, right = torch.randn(2, KINDS.dim, 3, 2, dtype=torch.float64, generator=generator)
     left.requires_grad_()
     found = []
-    for backend in ("dense", "cuequivariance"):
+    for backend in ("standard", "cuequivariance"):
         value = tensor_product(backend)(left, right)
         found.append((value, *torch.autograd.grad(value.square().sum(), left)))
     for one, other in zip(*found, strict=True):
         assert torch.allclose(one, other, atol=1e-10)
     example = molecule([8, 1], POSITIONS[:2])
     net = network(example)
-    (dense,) = twice(net, BlockBatch.join([example]))
+    (standard,) = twice(net, BlockBatch.join([example]))
     net.use_tensor_products("cuequivariance")
     (other,) = twice(net, BlockBatch.join([example]))
-    assert np.abs(dense).max() > 1e-3
-    assert np.abs(other - dense).max() < 1e-10
+    assert np.abs(standard).max() > 1e-3
+    assert np.abs(other - standard).max() < 1e-10
 
 
-def test_products_of_many():
-    """Oracle: the sum over coefficients written down."""
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_products_of_many(dtype, monkeypatch):
+    """Oracle: the sum over coefficients written down, with its derivatives; in one thread and in three."""
+    monkeypatch.setattr(coupling_kernel, "FEWEST", 50)
     generator = torch.Generator().manual_seed(6)
-    left, right = torch.randn(
-        2, KINDS.dim, COLUMNS + 5, 2, dtype=torch.float64, generator=generator
-    )
+    shape = 2, KINDS.dim, FEW_COLUMNS // 2 + 5, 2
+    factors = torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_()
     numbers = Couplings.standard(torch.float64, torch.device("cpu")).numbers
-    expected = torch.einsum("kij,inc,jnc->knc", numbers, left, right)
-    assert torch.allclose(tensor_product()(left, right), expected, atol=1e-10)
+    expected = torch.einsum("kij,inc,jnc->knc", numbers, *factors)
+    (derivative,) = torch.autograd.grad(expected.pow(3).sum(), factors)
+    product = tensor_product()(*factors.to(dtype))
+    (found,) = torch.autograd.grad(product.pow(3).sum(), factors)
+    precision = 30.0 * torch.finfo(dtype).eps
+    assert (product - expected).abs().max() < precision * expected.abs().max()
+    assert (found - derivative).abs().max() < precision * derivative.abs().max()
+
+    kernel = coupling_kernel.NonzeroCouplings.of(numbers.numpy())
+    left, right = (x.detach().flatten(1).numpy() for x in factors)
+    assert np.array_equal(kernel.product(left, right), kernel.product(left, right, 3))
 
 
 def test_products_by_nobody():
     """Oracle: what the error says."""
-    with pytest.raises(UnknownNameError, match="cuequivariance, dense"):
+    with pytest.raises(UnknownNameError, match="cuequivariance, standard"):
         tensor_product("einsum")
 
 

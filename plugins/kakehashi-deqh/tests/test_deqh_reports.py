@@ -53,10 +53,16 @@ def test_the_command(tmp_path, capsys):
     mol = gto.M(atom=WATER.split("\n", 2)[2], basis="def2-svp", verbose=0)
     energy = dft.RKS(mol, xc="pbe").kernel()
     assert first["energy, hartree"] == pytest.approx(energy, abs=1e-5)
-    assert "converged" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "converged" in printed
+    assert "energy: -76." in printed
+    assert "used as initial guess" in printed
     assert (tmp_path / "report" / "report.png").stat().st_size > 10_000
     with pytest.raises(InvalidInputError, match="no file"):
         hamiltonian_report(tmp_path / "none.xyz")
+    file.write_text("3\n\nO 0 0 0\nH 3.0 0 0\nH 0 0.96 0\n")
+    hamiltonian_report(file, output=tmp_path / "report", fock=False)
+    assert "verdict: refused as initial guess" in capsys.readouterr().out
 
 
 def test_json_knows_no_nan():

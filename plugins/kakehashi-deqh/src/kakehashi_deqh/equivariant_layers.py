@@ -6,18 +6,21 @@ the order y, z, x. Products of many small matrices become few large ones that wa
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, cast
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from e3nn import o3
+
+if TYPE_CHECKING:
+    from kakehashi_deqh.coupling_kernel import NonzeroCouplings
 
 KINDS = o3.Irreps("0e+1o+2e+3o+4e+1e+2o+3e")
 """What blocks between s, p and d shells are made of."""
 N_KINDS = len(KINDS)
 N_COMPONENTS = KINDS.dim
-COLUMNS = 256
-"""Of outer products at a time on CPUs: in the cache, large batches are three times as fast."""
+FEW_COLUMNS = 256
+"""So many are multiplied by all coefficients on CPUs too, without the kernel for those that are not zero."""
 
 
 def kind_of_component() -> torch.Tensor:
@@ -61,6 +64,13 @@ class Couplings:
         self.matrix = numbers.reshape(len(numbers), -1)
         self._others: dict[tuple[int, int, int], Couplings] = {}
 
+    @cached_property
+    def nonzero(self) -> NonzeroCouplings:
+        """Those that are not zero, for CPUs."""
+        from kakehashi_deqh.coupling_kernel import NonzeroCouplings
+
+        return NonzeroCouplings.of(self.numbers.numpy())
+
     @staticmethod
     @cache
     def standard(dtype: torch.dtype, device: torch.device) -> Couplings:
@@ -86,7 +96,7 @@ class _Coupled(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(left, right)
         ctx.table = table
-        return _product(left, right, table.matrix)
+        return _product(left, right, table)
 
     @staticmethod
     def backward(
@@ -163,19 +173,12 @@ def coupled(left: torch.Tensor, right: torch.Tensor, table: Couplings) -> torch.
     return found
 
 
-def _product(left: torch.Tensor, right: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+def _product(left: torch.Tensor, right: torch.Tensor, table: Couplings) -> torch.Tensor:
     n = left.shape[1]
-    if left.device.type != "cpu" or n <= COLUMNS:
-        return matrix @ (left[:, None] * right[None]).reshape(-1, n)
-    found = torch.empty_like(left)
-    outer = left.new_empty(len(left), len(right), COLUMNS)
-    for i in range(0, n, COLUMNS):
-        a, b = (x[:, i : i + COLUMNS] for x in (left, right))
-        if a.shape[1] < COLUMNS:
-            outer = left.new_empty(len(left), len(right), a.shape[1])
-        torch.mul(a[:, None], b[None], out=outer)
-        found[:, i : i + COLUMNS] = matrix @ outer.reshape(-1, a.shape[1])
-    return found
+    if left.device.type != "cpu" or n <= FEW_COLUMNS:
+        return table.matrix @ (left[:, None] * right[None]).reshape(-1, n)
+    a, b = (x.detach().contiguous().numpy() for x in (left, right))
+    return torch.from_numpy(table.nonzero.product(a, b, torch.get_num_threads()))
 
 
 @cache

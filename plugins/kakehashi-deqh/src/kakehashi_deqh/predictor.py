@@ -41,11 +41,11 @@ class HamiltonianPredictor:
     Args:
         model: What predicts.
         device: "cpu", "cuda[:i]" or "auto".
-        tensor_products: "dense" or "cuequivariance", see ``kakehashi_deqh.tensor_products``.
+        tensor_products: "standard" or "cuequivariance", see ``kakehashi_deqh.tensor_products``.
     """
 
     def __init__(
-        self, model: HamiltonianModel, *, device: str = "cpu", tensor_products: str = "dense"
+        self, model: HamiltonianModel, *, device: str = "cpu", tensor_products: str = "standard"
     ) -> None:
         self.model = model
         model.network.use_tensor_products(tensor_products)

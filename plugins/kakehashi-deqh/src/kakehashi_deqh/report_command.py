@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from kakehashi_core import registry
 from kakehashi_core.consoles import result_console
+from kakehashi_core.contracts import GuessResult
 from kakehashi_core.errors import InvalidInputError, UnsupportedError
 from kakehashi_core.files import write_json
 from kakehashi_deqh.atomic_units import HARTREE
@@ -76,12 +78,12 @@ def hamiltonian_report(
                 matrix, result.hamiltonian, s, mol.nelectron
             ),
             "commutator, hartree": float(np.abs(matrix @ d @ s - s @ d @ matrix).max()),
-            "better than minao": True,
         }
         first = report["first Fock matrix"]
         first["better than minao"] = (
             first["estimated energy error, hartree"] <= result.rejection_threshold
         )
+    report["verdict"] = _verdict(result, report.get("first Fock matrix"))
     own: HamiltonianModel = predictor.model
     contributions = pair_contributions(own, molecule_of(request, own.settings.start))
     report["contributions of pairs of atoms, hartree"] = {
@@ -90,9 +92,13 @@ def hamiltonian_report(
     console = result_console()
     console.print(str(result.report), highlight=False, markup=False)
     for quantity, value in report.get("first Fock matrix", {}).items():
-        text = f"{value:.6g}" if isinstance(value, float) else str(value)
-        console.print(f"  {quantity}: {text}", highlight=False, markup=False)
+        name, _, unit = quantity.partition(", ")
+        text = str(value)
+        if isinstance(value, float):
+            text = f"{value:.8f}" if name == "energy" else f"{value:.3g}"
+        console.print(f"  {name}: {text} {unit}".rstrip(), highlight=False, markup=False)
     console.print(f"  gap: {report['gap, eV']:.3f} eV", highlight=False, markup=False)
+    console.print(f"  verdict: {report['verdict']}", highlight=False, markup=False)
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "report.json", without_nan(report))
     try:
@@ -104,5 +110,18 @@ def hamiltonian_report(
         save_report_plot(
             cast("HamiltonianReport", result.report), contributions, labels, output / "report.png"
         )
+        console.print(f"plot: {output / 'report.png'}", highlight=False, markup=False)
     console.print(f"report: {output / 'report.json'}", highlight=False, markup=False)
     return 0
+
+
+def _verdict(result: GuessResult, first: Mapping[str, Any] | None) -> str:
+    """Say what an SCF would do with a prediction."""
+    report = cast("HamiltonianReport", result.report)
+    if report.outside:
+        return "refused as initial guess: " + "; ".join(report.outside)
+    if first is None:
+        return "unknown without a Fock matrix"
+    if not first["better than minao"]:
+        return "rejected as initial guess: its estimated error is larger than that of minao"
+    return "used as initial guess; the energy is good to about the estimated error"

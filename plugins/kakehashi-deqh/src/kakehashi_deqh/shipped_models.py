@@ -12,14 +12,14 @@ def deqh_water(
     *,
     checkpoint: str | Path | None = None,
     device: str = "cpu",
-    tensor_products: str = "dense",
+    tensor_products: str = "standard",
 ) -> HamiltonianPredictor:
     """Return the predictor of water, PBE/def2-SVP.
 
     Args:
         checkpoint: Other weights of the same form.
         device: "cpu", "cuda[:i]" or "auto".
-        tensor_products: "dense", or "cuequivariance" for GPUs (an extra of this package).
+        tensor_products: "standard", or "cuequivariance" for GPUs (an extra of this package).
     """
     return _predictor("deqh-water", checkpoint, device, tensor_products)
 

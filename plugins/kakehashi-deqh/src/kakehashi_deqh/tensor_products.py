@@ -12,28 +12,29 @@ from kakehashi_deqh.equivariant_layers import KINDS, N_COMPONENTS, Couplings, co
 
 TensorProduct = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Two features, (N_COMPONENTS, n, n_channels), to their product channel by channel, the same shape."""
-BACKENDS = ("dense", "cuequivariance")
+BACKENDS = ("standard", "cuequivariance")
 
 
-def tensor_product(backend: str = "dense") -> TensorProduct:
+def tensor_product(backend: str = "standard") -> TensorProduct:
     """Return the product of two features, summed over all ways to couple.
 
     Args:
-        backend: "dense", matrix products of all coefficients, which is fast on CPUs; or "cuequivariance",
-            NVIDIA's kernels for GPUs, with many channels. Results agree to round-off.
+        backend: "standard", coefficients that are not zero on CPUs and matrix products of all of them on
+            GPUs; or "cuequivariance", NVIDIA's kernels for GPUs, with many channels. Results agree to
+            round-off.
 
     Raises:
         UnknownNameError: If there is no such backend.
         UnsupportedError: If cuequivariance is not installed.
     """
-    if backend == "dense":
-        return _dense
+    if backend == "standard":
+        return _standard
     if backend == "cuequivariance":
         return _Segmented()
     raise unknown_name("backend of tensor products", backend, BACKENDS)
 
 
-def _dense(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+def _standard(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     table = Couplings.standard(left.dtype, left.device)
     return coupled(left.flatten(1), right.flatten(1), table).reshape(left.shape)
 
