@@ -7,6 +7,7 @@ import pytest
 from ase.build import molecule
 
 from kakehashi_core.errors import InvalidInputError
+from kakehashi_deqh.hamiltonian_model import HamiltonianModel
 from kakehashi_deqh.screening import screen
 
 pytest.importorskip("kakehashi_pyscf", reason="predictions need integrals of PySCF")
@@ -74,6 +75,27 @@ def test_the_first_ones(structures, confirmed, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == stored
 
 
+def test_other_weights(structures, tmp_path):
+    """Oracle: the shipped weights by name; results of other weights are not taken for these."""
+    shipped = HamiltonianModel.packaged("deqh-water")
+    shipped.save(tmp_path / "same.safetensors")
+    for parameter in shipped.network.heads.parameters():
+        parameter.data *= 0.9
+    shipped.save(tmp_path / "other.safetensors")
+    gaps = [
+        screen(
+            structures[:1],
+            "deqh-water",
+            confirm="none",
+            checkpoint=path,
+            directory=tmp_path / "results",
+        )[0].value
+        for path in (None, tmp_path / "same.safetensors", tmp_path / "other.safetensors")
+    ]
+    assert gaps[1] == pytest.approx(gaps[0], abs=1e-12)
+    assert abs(gaps[2] - gaps[0]) > 1e-3
+
+
 def test_own_scores_and_ions(structures):
     """Oracle: dipoles; an ion cannot be predicted, and has no gap."""
     ion = molecule("H2O")
@@ -99,6 +121,7 @@ def test_bad_input(structures):
         ({"rank_by": "energy"}, "predict"),
         ({"rank_by": "colour"}, "gap"),
         ({"rank_by": lambda results: results["homo"]}, "structure 0: KeyError.*gap"),
+        ({"checkpoint": "nowhere.safetensors"}, "no checkpoint nowhere.safetensors"),
     ):
         with pytest.raises(InvalidInputError, match=message):
             screen(structures, "deqh-water", **options)

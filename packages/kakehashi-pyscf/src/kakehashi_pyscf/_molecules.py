@@ -97,9 +97,9 @@ def charge_and_spin(
         raise CalculatorInputError(
             f"{unpaired} unpaired electrons (from {source}) do not fit the {n_electrons} electrons "
             f"of {atoms.symbols} with charge {total_charge}; an {parity} number from "
-            f"{n_electrons % 2} to {n_electrons} is possible. Set spin=..., multiplicity=..., "
-            "atoms.info['spin'] (unpaired electrons, not the multiplicity), or initial magnetic "
-            "moments."
+            f"{n_electrons % 2} to {n_electrons} is possible. Set atoms.info['spin'] (unpaired "
+            "electrons, not the multiplicity), initial magnetic moments, or spin=... or "
+            "multiplicity=... of a calculator that has these options."
         )
     return total_charge, unpaired
 

@@ -192,6 +192,10 @@ class HamiltonianCalculator(Calculator):
                 raise CalculatorInputError(
                     f"option {option!r} is {value!r}; it must be from {least} to {most}."
                 )
+        if not isinstance(p["model"], str):
+            raise CalculatorInputError(
+                f"option 'model' is {p['model']!r}; it must be the name of a predictor, such as 'deqh-water'."
+            )
         spec = registry.find("init_guess", p["model"]).spec
         if spec is None or not (spec.domain.xc and spec.domain.basis):
             raise CalculatorInputError(

@@ -144,6 +144,7 @@ class GuessMixin:
         try:
             return super().scf(dm0, **kwargs)  # type: ignore[misc]
         except _RejectedError:
+            lib.logger.note(self, "%s; starting again from %s", self.guess_outcome, CONVENTIONAL)
             dm0 = super().get_init_guess(self.mol, CONVENTIONAL)  # type: ignore[attr-defined, misc]
             return super().scf(dm0, **kwargs)  # type: ignore[misc]
 

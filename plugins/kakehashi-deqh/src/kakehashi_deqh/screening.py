@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -60,6 +61,7 @@ def screen(
     confirm: str = "unreliable",
     mode: str = "predict",
     largest_first: bool = False,
+    checkpoint: str | Path | None = None,
     directory: str | Path | None = None,
     executor: Executor | None = None,
 ) -> list[Screened]:
@@ -74,6 +76,7 @@ def screen(
             nothing can be predicted an SCF answers in any case.
         mode: "predict" without a Fock matrix, or "oneshot" with one, which also says how far off it is.
         largest_first: Rank from the largest value down.
+        checkpoint: File with other weights for the predictor, such as fine-tuned ones.
         directory: Where results are kept, so that a killed run goes on; None keeps them in memory.
         executor: Runs the calculations; None for one after the other in this process.
 
@@ -87,7 +90,8 @@ def screen(
     registry.find("init_guess", model)
     n_top = _checked(structures, confirm, mode, rank_by)
     score: Score = rank_by if callable(rank_by) else lambda results: _scalar(results, rank_by)
-    tasks = [{**_plain(atoms), "model": model, "mode": mode} for atoms in structures]
+    weights = {} if checkpoint is None else _weights(checkpoint)
+    tasks = [{**_plain(atoms), "model": model, "mode": mode, **weights} for atoms in structures]
 
     def run(chosen: Sequence[int], how: str, description: str) -> list[dict[str, Any]]:
         return run_ensemble(
@@ -128,7 +132,8 @@ def calculate_structure(task: Mapping[str, Any]) -> dict[str, Any]:
     """Return results of one structure.
 
     Args:
-        task: "numbers", "positions" (Å), "charge", "spin", "model" and "mode" of the calculator ``deqh``.
+        task: "numbers", "positions" (Å), "charge", "spin", "model" and "mode" of the calculator ``deqh``, and
+            "checkpoint" if it is to have other weights.
     """
     from ase import Atoms
 
@@ -137,7 +142,8 @@ def calculate_structure(task: Mapping[str, Any]) -> dict[str, Any]:
     atoms = Atoms(task["numbers"], np.asarray(task["positions"]))
     atoms.info.update(charge=task["charge"], spin=task["spin"])
     mode = task["mode"]
-    calc: Any = calculator("deqh", model=task["model"], mode=mode, fallback="warn")
+    model = {key: task[key] for key in ("model", "checkpoint") if key in task}
+    calc: Any = calculator("deqh", **model, mode=mode, fallback="warn")
     atoms.calc = calc
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DomainWarning)
@@ -145,7 +151,7 @@ def calculate_structure(task: Mapping[str, Any]) -> dict[str, Any]:
             calc.get_property("dipole" if mode == "predict" else "energy", atoms)
         except NotImplementedError:
             # Nothing can be predicted: charge, spin, elements, basis set.
-            calc = calculator("deqh", model=task["model"], mode="scf")
+            calc = calculator("deqh", **model, mode="scf")
             atoms.calc = calc
             calc.get_property("energy", atoms)
     results = {k: v for k, v in calc.results.items() if k in (*PROPERTIES, *RELIABILITY)}
@@ -206,6 +212,17 @@ def _checked(structures: Sequence[Any], confirm: str, mode: str, rank_by: str | 
             f"confirm is {confirm!r}; 'top:N', 'unreliable', 'all' or 'none' is needed"
         )
     return int(top.group(1)) if top else 0
+
+
+def _weights(checkpoint: str | Path) -> dict[str, str]:
+    """Return a file and what is in it, by which results are kept."""
+    path = Path(checkpoint)
+    if not path.is_file():
+        raise InvalidInputError(f"there is no checkpoint {path}")
+    return {
+        "checkpoint": str(path.resolve()),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
 
 
 def _plain(atoms: Atoms) -> dict[str, Any]:

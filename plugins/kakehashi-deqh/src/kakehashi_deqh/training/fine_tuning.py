@@ -15,7 +15,7 @@ from kakehashi_core import registry
 from kakehashi_core.errors import InvalidInputError, UnsupportedError
 from kakehashi_core.files import write_json
 from kakehashi_deqh.atomic_units import BOHR
-from kakehashi_deqh.evaluation.guess_trials import guess_trial, summary
+from kakehashi_deqh.evaluation.guess_trials import GuessTrial, guess_trial, summary
 from kakehashi_deqh.hamiltonian_model import HamiltonianModel
 from kakehashi_deqh.json_values import without_nan
 from kakehashi_deqh.predictor import HamiltonianPredictor
@@ -193,17 +193,20 @@ def _judged(
     level: Level,
     checkpoint: Path | None,
 ) -> dict[str, float]:
-    trials = [
-        guess_trial(
+
+    def trial(k: int) -> GuessTrial:
+        request = calculations[k].request
+        return guess_trial(
             f"held out {k}",
-            (c.request.numbers, c.request.positions * BOHR),
+            (request.numbers, request.positions * BOHR),
             predictor=name,
             checkpoint=checkpoint,
             xc=level.xc,
             basis=level.basis,
         )
-        for k, c in enumerate(calculations)
-    ]
+
+    trial(0)  # the first one in a process is slow, and would be a bad timing
+    trials = [trial(k) for k in range(len(calculations))]
     known = [t.one_shot_error for t in trials if np.isfinite(t.one_shot_error)]
     return {
         **measured_accuracy(model, calculations),
