@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import torch
 from e3nn import o3
-from torch_geometric.utils import scatter
 
 from kakehashi_deqh.block_batches import BlockBatch, Blocks, BlockType, IrrepsOf
 from kakehashi_deqh.block_scales import BlockScales, key
@@ -392,7 +391,7 @@ class Interaction(torch.nn.Module):
         to_nodes, to_pairs = weights.reshape(n_pairs, 2, N_KINDS, -1).permute(1, 2, 0, 3)
         sent = mix["sender"](nodes)[:, graph.columns]
         messages = self.product(sent, mix["edge"](pairs) * to_nodes[self._kinds])
-        received = scatter(messages, graph.rows, dim=1, dim_size=graph.n_atoms)
+        received = torch.zeros_like(nodes).index_add(1, graph.rows, messages)
         nodes = nodes + mix["message"](received)
         own = self.product(mix["left"](nodes), mix["right"](nodes))
         nodes = bounded(nodes + mix["own"](self.node_gate(own)), LONGEST_FEATURE)

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch_geometric.utils import scatter
 
 from kakehashi_deqh.block_batches import BlockBatch, Blocks, BlockType
 from kakehashi_deqh.equivariant_layers import KINDS, N_KINDS, bounded, harmonics
@@ -53,7 +52,7 @@ class PaperNetwork(HamiltonianNetwork):
         vectors = batch.positions[graph.columns] - batch.positions[graph.rows]
         pairs = harmonics(vectors)[:, :, None] * weights.permute(1, 0, 2)[self._kinds]
         pairs = pairs * graph.envelope[:, None]
-        nodes = nodes + scatter(pairs, graph.rows, dim=1, dim_size=n_atoms)
+        nodes = nodes.index_add(1, graph.rows, pairs)
         nodes, pairs = bounded(nodes, LONGEST_FEATURE), bounded(pairs, LONGEST_FEATURE)
         for layer in self.layers:
             nodes, pairs = layer(nodes, pairs, graph)

@@ -101,8 +101,8 @@ RECIPES = (
         n_train=500,
         n_test=60,
         n_forces=10,
-        model=ModelSettings(n_channels=24),
-        fit=FitSettings(steps=5000, feedback_steps=500, batch_size=5),
+        model=ModelSettings(n_channels=32),
+        fit=FitSettings(steps=20000, feedback_steps=1500, batch_size=3, learning_rate=1.2e-2),
     ),
     Recipe(
         name="deqh-hcno",
