@@ -138,13 +138,18 @@ def test_calculations_are_made_once(calculated, monkeypatch):
     assert 0.001 < first[0].reference_error < 1.0
 
 
-@pytest.mark.parametrize("target", ["direct", "refine", "scf-map"])
-def test_both_stages_of_a_fit(calculated, target, tmp_path):
+@pytest.mark.parametrize(
+    ("target", "optimizer"),
+    [("direct", "adam"), ("refine", "adam"), ("scf-map", "adam"), ("refine", "soap")],
+)
+def test_both_stages_of_a_fit(calculated, target, optimizer, tmp_path):
     """Oracle: the start Hamiltonian, which a fit has to beat by far; the fixed point converges."""
     data = TrainingSet(calculated[2], "sap")
     torch.manual_seed(0)
     model = new_model(ModelSettings(n_channels=4, n_layers=1), data, seed=1)
-    settings = FitSettings(steps=60, feedback_steps=4, target=target, batch_size=6)
+    settings = FitSettings(
+        steps=60, feedback_steps=4, target=target, optimizer=optimizer, batch_size=6
+    )
     fit(model, data, settings, tmp_path, seed=1, identity={"molecules": "water"})
     accuracy = measured_accuracy(model, calculated[2])
     start = np.mean(

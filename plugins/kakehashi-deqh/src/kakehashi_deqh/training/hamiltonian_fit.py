@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from kakehashi_core.errors import unknown_name
 from kakehashi_core.random_streams import spawn, torch_generator
 from kakehashi_core.training import GradientTraining, ShuffledBatches, create_fabric, train
 from kakehashi_deqh.block_batches import BlockBatch, Blocks, Molecule
@@ -19,10 +20,12 @@ from kakehashi_deqh.fixed_points import SolverSettings
 from kakehashi_deqh.hamiltonian_model import HamiltonianModel, ModelSettings
 from kakehashi_deqh.orbital_layout import ShellCounts
 from kakehashi_deqh.predictor import molecule_of
+from kakehashi_deqh.training.eigenbasis_optimizer import Soap
 from kakehashi_deqh.training.losses import EigenFrame, LossWeights, hamiltonian_loss
 from kakehashi_deqh.training.scf_data import Calculation
 
 Target = Literal["direct", "refine", "scf-map"]
+OptimizerName = Literal["adam", "soap"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,7 @@ class FitSettings:
         target: What the network is to make of a Hamiltonian on the way to self-consistency, besides having
             its fixed point at the converged one: "refine", the converged one; "scf-map", the Kohn-Sham matrix
             of its density; "direct", nothing.
+        optimizer: "adam", or "soap" for many steps on large models.
         batch_size: Molecules of a step.
         learning_rate: Largest one.
         feedback_rate: Largest one of the steps with feedback.
@@ -49,6 +53,7 @@ class FitSettings:
     steps: int = 6000
     feedback_steps: int = 0
     target: Target = "refine"
+    optimizer: OptimizerName = "adam"
     batch_size: int = 10
     learning_rate: float = 5e-3
     feedback_rate: float = 1e-3
@@ -148,9 +153,7 @@ def fit(
         if stage == "feedback" and settings.steps and not keep_scales:
             # What was learned without feedback is where this stage begins.
             model.network.silence_feedback()
-        optimizer = torch.optim.AdamW(
-            model.network.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0
-        )
+        optimizer = _optimizer(settings.optimizer, model.network, rate)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, _cycle(steps))
         trainable = GradientTraining(
             model.network,
@@ -253,6 +256,14 @@ class _FeedbackLoss(_BaseLoss):
                 network, batch, after, target, chosen
             )
         return loss
+
+
+def _optimizer(name: OptimizerName, network: torch.nn.Module, rate: float) -> torch.optim.Optimizer:
+    if name == "soap":
+        return Soap(network, lr=rate)
+    if name == "adam":
+        return torch.optim.AdamW(network.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
+    raise unknown_name("optimizer", name, ["adam", "soap"])
 
 
 def _cycle(steps: int) -> Any:

@@ -102,7 +102,14 @@ RECIPES = (
         n_test=60,
         n_forces=10,
         model=ModelSettings(n_channels=32),
-        fit=FitSettings(steps=20000, feedback_steps=1500, batch_size=3, learning_rate=1.2e-2),
+        fit=FitSettings(
+            steps=20000,
+            feedback_steps=1500,
+            optimizer="soap",
+            batch_size=3,
+            learning_rate=2.5e-2,
+            feedback_rate=2e-3,
+        ),
     ),
     Recipe(
         name="deqh-hcno",
