@@ -121,7 +121,15 @@ RECIPES = (
         n_train=8 * len(SMALL_MOLECULES),
         n_test=2 * len(SMALL_MOLECULES),
         n_forces=10,
-        fit=FitSettings(steps=8000, feedback_steps=800, batch_size=5),
+        model=ModelSettings(n_channels=32),
+        fit=FitSettings(
+            steps=20000,
+            feedback_steps=1500,
+            optimizer="soap",
+            batch_size=4,
+            learning_rate=2.5e-2,
+            feedback_rate=2e-3,
+        ),
     ),
 )
 
